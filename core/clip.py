@@ -1,0 +1,129 @@
+"""The one frozen CLIP that student, zero-shot teacher and evaluation share."""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from softprompt.core.prompts.base import Prompts
+from softprompt.core.towers.image import ImageTower
+from softprompt.core.towers.text import Sentences, TextTower
+
+NOTHING = Prompts()
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+CHUNK = 256  # sentences encoded at once where no gradient is needed
+
+
+class FrozenCLIP:
+    """An open_clip model that is only read: no training, no copies, no per-method variants.
+
+    It is deliberately no ``nn.Module``: a model that holds it gets none of its weights in
+    ``parameters()``, ``state_dict()`` or a checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer,
+        *,
+        name: str = "",
+        weights: str = "random",
+        precision: str = "fp32",
+        device: str | torch.device = "cpu",
+    ):
+        """Freeze ``model`` on ``device``.
+
+        Args:
+            name: the backbone's name, as checkpoints and results state it.
+            weights: where its weights come from; "random" if nowhere.
+            precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
+        """
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.name = name
+        self.weights = weights
+        self.precision = precision
+        self.device = torch.device(device)
+        self.text = TextTower(self.model, tokenizer)
+        self.image = ImageTower(self.model.visual)
+        self.logit_scale = self.model.logit_scale.detach().exp().item()
+        self._class_features: dict[tuple, Tensor] = {}
+
+    @property
+    def text_width(self) -> int:
+        return self.text.width
+
+    @property
+    def text_depth(self) -> int:
+        return self.text.depth
+
+    @property
+    def image_width(self) -> int:
+        return self.image.width
+
+    @property
+    def image_depth(self) -> int:
+        return self.image.depth
+
+    @property
+    def dim(self) -> int:
+        """Width of the features that images and texts share."""
+        return self.model.visual.output_dim
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        size = self.model.visual.image_size
+        return tuple(size) if isinstance(size, tuple | list) else (size, size)
+
+    def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
+        """Return features ``(batch, dim)``, not normalized, fp32."""
+        with self._precision():
+            return self.image(images, prompts).float()
+
+    def encode_text(self, sentences: Sentences, prompts: Prompts = NOTHING) -> Tensor:
+        """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""
+        with self._precision():
+            return self.text(sentences, prompts).float()
+
+    def sentences(
+        self, classnames, template: str, n_context: int = 0, position: str = "end"
+    ) -> Sentences:
+        return self.text.sentences(classnames, template, n_context, position)
+
+    def embed_words(self, words: str) -> Tensor:
+        """Return the token embeddings ``(tokens, width)`` of some words, without positions."""
+        ids = torch.tensor(self.text.tokenizer.encode(words), device=self.device)
+        return self.text.token_embedding(ids).detach().float()
+
+    @torch.no_grad()
+    def class_features(
+        self, classnames, templates: tuple[str, ...], *, unit: bool = False
+    ) -> Tensor:
+        """Return one feature ``(classes, dim)`` a class: the mean over hand-written templates.
+
+        With ``unit`` each template's feature has length 1 before the mean, as CLIP's own ensemble
+        has it; without, the mean is of features as they are, as PromptSRC and ProMetaR take it.
+        """
+        key = (tuple(classnames), tuple(templates), unit)
+        if key not in self._class_features:
+            mean = 0.0
+            for template in templates:
+                features = self.encode_in_chunks(classnames, template)
+                mean = mean + (F.normalize(features, dim=-1) if unit else features)
+            self._class_features[key] = mean / len(templates)
+        return self._class_features[key]
+
+    @torch.no_grad()
+    def encode_in_chunks(self, classnames, template: str) -> Tensor:
+        classnames = list(classnames)
+        chunks = [classnames[i : i + CHUNK] for i in range(0, len(classnames), CHUNK)]
+        return torch.cat([self.encode_text(self.sentences(chunk, template)) for chunk in chunks])
+
+    def _precision(self):
+        dtype = PRECISIONS[self.precision]
+        if dtype is None:
+            # Also inside somebody's autocast, fp32 means fp32.
+            if not torch.is_autocast_enabled(self.device.type):
+                return nullcontext()
+            return torch.autocast(self.device.type, enabled=False)
+        return torch.autocast(self.device.type, dtype=dtype)

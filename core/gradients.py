@@ -1,0 +1,34 @@
+"""Gradients by name, and the attention that can be differentiated twice."""
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def gradients(
+    loss: Tensor, params: dict[str, Tensor], create_graph: bool = False, scale: float = 1.0
+) -> dict[str, Tensor]:
+    """Return d loss / d p for each named tensor, zeros where the loss does not reach one.
+
+    The graph stays alive for a second call on it. ``scale`` multiplies the loss on the way down
+    and divides the result, which keeps small half-precision gradients from vanishing.
+    """
+    if not loss.requires_grad:
+        return {name: torch.zeros_like(value) for name, value in params.items()}
+    found = torch.autograd.grad(
+        loss,
+        list(params.values()),
+        grad_outputs=torch.full_like(loss, scale),
+        create_graph=create_graph,
+        retain_graph=True,
+        allow_unused=True,
+    )
+    return {
+        name: torch.zeros_like(value) if grad is None else grad / scale
+        for (name, value), grad in zip(params.items(), found, strict=True)
+    }
+
+
+def twice_differentiable():
+    """A context in which attention has a second derivative; torch's fused kernels have none."""
+    return sdpa_kernel([SDPBackend.MATH])

@@ -1,0 +1,68 @@
+"""The optimizer and the learning-rate schedule that ``OPTIM`` describes."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Optim:
+    """What ``OPTIM`` says, with CoOp's settings as defaults."""
+
+    name: str = "sgd"
+    lr: float = 0.002
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: str = "cosine"
+    epochs: int = 10
+    warmup_epochs: int = 1
+    warmup_lr: float = 1e-5
+
+    @classmethod
+    def from_config(cls, node) -> "Optim":
+        return cls(
+            name=node.NAME,
+            lr=node.LR,
+            momentum=node.MOMENTUM,
+            weight_decay=node.WEIGHT_DECAY,
+            nesterov=node.SGD_NESTEROV,
+            betas=(node.ADAM_BETA1, node.ADAM_BETA2),
+            schedule=node.LR_SCHEDULER,
+            epochs=node.MAX_EPOCH,
+            warmup_epochs=node.WARMUP_EPOCH,
+            warmup_lr=node.WARMUP_CONS_LR,
+        )
+
+    def with_(self, **changes) -> "Optim":
+        """The same settings but for ``changes``, for a method's second optimizer."""
+        return replace(self, **changes)
+
+    def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        if self.name == "adamw":
+            return torch.optim.AdamW(
+                parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
+            )
+        return torch.optim.SGD(
+            parameters,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0, as Dassl's schedule gives it.
+
+        Warm-up epochs run at a constant rate; then the cosine starts at its top and is stretched
+        over *all* epochs, so it never reaches 0: ``lr (1 + cos(pi (e - warm-up) / epochs)) / 2``.
+        """
+        if epoch < self.warmup_epochs:
+            return self.warmup_lr
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs)) / 2

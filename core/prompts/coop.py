@@ -1,0 +1,82 @@
+"""CoOp: learned context words in place of "a photo of a"."""
+
+import torch
+from torch import Tensor, nn
+
+from softprompt.core.errors import UserError
+from softprompt.core.prompts.base import PromptLearner, Prompts, context
+from softprompt.core.registry import PROMPT_LEARNERS
+
+POSITIONS = ("end", "middle", "front")
+
+
+@PROMPT_LEARNERS.register("coop")
+class CoOp(PromptLearner):
+    """Context Optimization: https://arxiv.org/abs/2109.01134.
+
+    Differs from the official code in that ``ctx_init`` neither changes ``n_ctx`` nor switches
+    ``csc`` off behind the user's back.
+    """
+
+    def __init__(
+        self,
+        clip,
+        classnames: tuple[str, ...],
+        *,
+        n_ctx: int = 16,
+        ctx_init: str = "",
+        csc: bool = False,
+        class_token_position: str = "end",
+    ):
+        """Make the context vectors.
+
+        Args:
+            n_ctx: number of context vectors.
+            ctx_init: words whose embeddings they start at; "": random.
+            csc: class-specific context, one set of vectors for each class.
+            class_token_position: where the name stands among them: end, middle or front.
+        """
+        template, vectors = context(clip, ctx_init, n_ctx)
+        super().__init__(template, n_ctx)
+        if class_token_position not in POSITIONS:
+            raise UserError(
+                f"CLASS_TOKEN_POSITION is {class_token_position!r}; "
+                f"it is one of {', '.join(POSITIONS)}"
+            )
+        self.position = class_token_position
+        self.classnames = tuple(classnames) if csc else None
+        if csc:  # (classes, n, width)
+            if ctx_init:
+                vectors = vectors.expand(len(classnames), -1, -1).clone()
+            else:
+                vectors = torch.randn(len(classnames), n_ctx, clip.text_width) * 0.02
+        self.context = nn.Parameter(vectors)
+
+    def forward(self, image_features: Tensor | None = None) -> Prompts:
+        return Prompts(text=self.context)
+
+    def for_classes(self, classnames: tuple[str, ...]) -> PromptLearner:
+        if self.classnames is None or tuple(classnames) == self.classnames:
+            return self
+        unseen = [name for name in classnames if name not in self.classnames]
+        if unseen:
+            raise UserError(
+                f"this class-specific context was trained for {len(self.classnames)} classes and "
+                f"has none for {unseen[0]!r}"
+                + (f" and {len(unseen) - 1} others" if len(unseen) > 1 else "")
+                + "; evaluate on trained classes, or train with PROMPT.COOP.CSC False"
+            )
+        return _Chosen(self, [self.classnames.index(name) for name in classnames], classnames)
+
+
+class _Chosen(PromptLearner):
+    """A class-specific context, for some of its classes."""
+
+    def __init__(self, learner: CoOp, rows: list[int], classnames: tuple[str, ...]):
+        super().__init__(learner.template, learner.n_context)
+        self.learner = learner
+        self.rows = rows
+        self.position = learner.position
+
+    def forward(self, image_features: Tensor | None = None) -> Prompts:
+        return Prompts(text=self.learner.context[self.rows])

@@ -1,0 +1,65 @@
+"""Train prompts and report, or evaluate trained ones: one run from one configuration."""
+
+import argparse
+import sys
+
+import _checkout  # noqa: F401
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/train.py --config-file configs/prometar/tiny.yaml SEED 2",
+    )
+    parser.add_argument("--config-file", default="", help="what to run: method and backbone")
+    parser.add_argument("--dataset-config-file", default="", help="the dataset, if not there")
+    parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
+    parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
+    parser.add_argument("--seed", type=int, help="SEED")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on with the run in RUN, or in --output-dir",
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate, train nothing")
+    parser.add_argument("--model-dir", default="", metavar="RUN", help="the run to evaluate")
+    parser.add_argument("--load-epoch", type=int, default=0, help="its epoch; default: the last")
+    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
+    return parser.parse_intermixed_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    from softprompt.core.config import load_config
+    from softprompt.core.errors import UserError
+    from softprompt.core.log import log_to_console
+    from softprompt.core.run import evaluate, train
+
+    log_to_console()
+    flags = {"DATASET.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
+    if given.resume:
+        flags["OUTPUT_DIR"] = given.resume
+    try:
+        cfg = load_config(
+            given.config_file,
+            given.dataset_config_file,
+            {key: value for key, value in flags.items() if value is not None},
+            given.options,
+        )
+        if given.eval_only:
+            evaluate(cfg, given.model_dir, given.load_epoch)
+        else:
+            train(cfg, resume=given.resume is not None)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on after the last finished epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,184 @@
+"""ProMetaR: prompts regularized by a meta-learned gate on the regularizer's gradient."""
+
+import math
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from softprompt.core import TRAINERS, Batch, Trainer, twice_differentiable
+from softprompt.core.optim import Optim
+from softprompt.core.templates import imagenet_templates
+
+GROUP = 8  # neighbouring entries that share one gate, a constant of the official code
+TEMPLATES = 60  # the official teacher uses the first 60 of CLIP's 80 ImageNet templates
+
+
+@TRAINERS.register("prometar")
+class ProMetaR(Trainer):
+    """Prompt Meta-Regularization: https://arxiv.org/abs/2404.00851.
+
+    Two regularizers hold the prompted features to those of CLIP without prompts,
+    ``R = text_weight mean|t - t0| + image_weight mean|v - v0|``. A gate decides, from both
+    gradients, how much of the regularizer's gradient each entry follows:
+    ``g_hat = g + gate(g, r) * r`` with ``g = dCE/dp`` and ``r = dR/dp``. One batch is
+
+    1. ``plain_step``: a step along ``g_hat`` on the whole batch, then
+    2. an episode: one label of the batch is held out as the query, the rest is the support;
+       ``p' = p - adapt_lr g_hat`` on the support, and a step of prompts and gate along the
+       gradient of ``lr_ratio CE(p')`` on query features mixed with support features.
+
+    The defaults are the released code, whose gate stays at its warm-up rate because its schedule
+    is never stepped. A text and an image regularizer that both reach a tensor are added, where the
+    official code knows only tensors that one of them reaches. A prompt ``(n, width)`` is gated as
+    one block, as there; a class-specific one class by class, and the weights of a sub-network row
+    by row, each with one pair of gate maps, so that no gate grows with the square of a matrix.
+    """
+
+    def __init__(
+        self,
+        model,
+        *,
+        adapt_lr: float = 5e-4,
+        lr_ratio: float = 5e-4,
+        text_weight: float = 50.0,
+        image_weight: float = 20.0,
+        mixup_alpha: float = 0.5,
+        mixup_beta: float = 0.5,
+        fast_adaptation: bool = False,
+        plain_step: bool = True,
+        episode: bool = True,
+        gate_lr: float = 2.5e-4,
+        gate_warmup_lr: float = 1e-6,
+        gate_scheduled: bool = False,
+    ):
+        """Make the gates and the frozen text teacher.
+
+        Args:
+            adapt_lr: rate of the inner step.
+            lr_ratio: weight of the outer loss.
+            text_weight: weight of the text regularizer.
+            image_weight: weight of the image regularizer.
+            mixup_alpha, mixup_beta: mixing weights are drawn from Beta(alpha, beta).
+            fast_adaptation: first order, without the inner step's second derivative.
+            plain_step: also step on the whole batch, before the episode.
+            episode: run the episode.
+            gate_lr, gate_warmup_lr: the gate's rates; without ``gate_scheduled`` it keeps the
+                warm-up rate throughout.
+        """
+        super().__init__(model)
+        self.adapt_lr = adapt_lr
+        self.lr_ratio = lr_ratio
+        self.text_weight = text_weight
+        self.image_weight = image_weight
+        self.mixup = torch.distributions.Beta(mixup_alpha, mixup_beta)
+        self.fast_adaptation = fast_adaptation
+        self.plain_step = plain_step
+        self.episode = episode
+        self.gate_lr = gate_lr
+        self.gate_warmup_lr = gate_warmup_lr
+        self.gate_scheduled = gate_scheduled
+
+        rows = model.learner.token_rows()
+        self.gates = nn.ModuleDict(
+            {
+                _key(name): Gate(value.shape[-2:] if name in rows else value.shape[-1:])
+                for name, value in model.params().items()
+            }
+        )
+        self.to(model.clip.device)
+        self.teacher_text = model.zero_shot_text(imagenet_templates(TEMPLATES))  # (classes, dim)
+
+    def prepare(self, optim: Optim) -> None:
+        super().prepare(optim)
+        self.gate_optim = optim.with_(lr=self.gate_lr, warmup_lr=self.gate_warmup_lr)
+        self.optimizers["gate"] = self.gate_optim.optimizer(self.gates.parameters())
+
+    def learning_rates(self, epoch: int) -> dict[str, float]:
+        gate_epoch = epoch if self.gate_scheduled else 0
+        return {**super().learning_rates(epoch), "gate": self.gate_optim.lr_at(gate_epoch)}
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        teacher_image = self.model.zero_shot_image(batch.images)  # (batch, dim)
+        log = {}
+        if self.plain_step:
+            ce, text, image = self.losses(batch, teacher_image)
+            with torch.no_grad():
+                self.update(self.modulated(ce, text + image, self.model.params()))
+            log = {"ce": ce, "text": text, "image": image}
+
+        labels = torch.unique(batch.labels)
+        if self.episode and len(labels) > 1:
+            outer = self.outer_loss(batch, teacher_image, labels)
+            trained = {**self.model.params(), **dict(self.gates.named_parameters())}
+            found = self.gradients(self.lr_ratio * outer, trained)
+            gate = {name: found.pop(name) for name, _ in self.gates.named_parameters()}
+            self.update(found)
+            self.update(gate, "gate")
+            log["outer"] = outer
+        return log | {"loss": sum(log.values())}
+
+    def losses(
+        self, batch: Batch, teacher_image: Tensor, params: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return cross-entropy and the weighted text and image regularizers at ``params``."""
+        features = self.model(batch.images, params)
+        ce = F.cross_entropy(features.logits, batch.labels)
+        text = F.l1_loss(features.text, self.teacher_text.expand_as(features.text))
+        image = F.l1_loss(features.image, teacher_image)
+        return ce, self.text_weight * text, self.image_weight * image
+
+    def modulated(
+        self, ce: Tensor, regularizer: Tensor, params: dict[str, Tensor], create_graph: bool = False
+    ) -> dict[str, Tensor]:
+        """Return ``g_hat = g + gate(g, r) * r`` for each tensor."""
+        g = self.gradients(ce, params, create_graph)
+        r = self.gradients(regularizer, params, create_graph)
+        return {name: g[name] + self.gates[_key(name)](g[name], r[name]) * r[name] for name in g}
+
+    def outer_loss(self, batch: Batch, teacher_image: Tensor, labels: Tensor) -> Tensor:
+        """Adapt to all labels of the batch but one, and return the loss on that one, mixed."""
+        held_out = labels[torch.randperm(len(labels))][0]
+        query, support = batch.labels == held_out, batch.labels != held_out
+        images, others = batch.images[query], batch.images[support]
+        weight = self.mixup.sample((len(images),)).to(images.device)  # (query,)
+        partner = torch.randint(len(others), (len(images),))
+
+        params = self.model.params()
+        # Only this pass is differentiated twice, so only it goes without fused attention.
+        with nullcontext() if self.fast_adaptation else twice_differentiable():
+            ce, text, image = self.losses(
+                Batch(others, batch.labels[support]), teacher_image[support], params
+            )
+            g_hat = self.modulated(ce, text + image, params, create_graph=not self.fast_adaptation)
+        adapted = {name: value - self.adapt_lr * g_hat[name] for name, value in params.items()}
+
+        image, text = self.model.encode(torch.cat([images, others[partner]]), adapted)
+        own, other = image.chunk(2)  # (query, dim) each, not normalized
+        mixed = weight[:, None] * own + (1 - weight)[:, None] * other
+        text = text[: len(own)] if text.dim() == 3 else text  # prompts by image: the query's
+        logits = self.model.compare(mixed, text).logits
+        here = F.cross_entropy(logits, batch.labels[query], reduction="none")
+        there = F.cross_entropy(logits, batch.labels[support][partner], reduction="none")
+        return (weight * here + (1 - weight) * there).mean()
+
+
+class Gate(nn.Module):
+    """``sigmoid(W2 W1 [vec(g); vec(r)])``, one value for every ``GROUP`` entries of a block."""
+
+    def __init__(self, block: torch.Size):
+        super().__init__()
+        self.entries = math.prod(block)
+        groups = math.ceil(self.entries / GROUP)
+        self.first = nn.Linear(2 * self.entries, groups, bias=False)
+        self.second = nn.Linear(groups, groups, bias=False)
+
+    def forward(self, g: Tensor, r: Tensor) -> Tensor:
+        z = torch.cat([g.reshape(-1, self.entries), r.reshape(-1, self.entries)], dim=-1)
+        gate = torch.sigmoid(self.second(self.first(z)))  # (blocks, groups)
+        return gate.repeat_interleave(GROUP, dim=-1)[:, : self.entries].reshape(g.shape)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # a module's name cannot hold a dot
