@@ -1,26 +1,36 @@
 """From a backbone's name and weights to a ``FrozenCLIP``."""
 
 import json
-import zipfile
+import logging
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.errors import UserError, closest
 from softprompt.core.seeding import seeded
+from softprompt.core.towers.pick import image_tower, text_tower
+from softprompt.core.weights import load_weights, reason
 
-# OpenAI's models use QuickGELU, which open_clip keeps under names of their own.
+# CoOp's names, which are OpenAI's, and open_clip's for the same architectures.
 COOP_NAMES = {
-    "ViT-B/16": "ViT-B-16-quickgelu",
-    "ViT-B/32": "ViT-B-32-quickgelu",
-    "ViT-L/14": "ViT-L-14-quickgelu",
-    "ViT-L/14@336px": "ViT-L-14-336-quickgelu",
+    "RN50": "RN50",
+    "RN101": "RN101",
+    "RN50x4": "RN50x4",
+    "RN50x16": "RN50x16",
+    "RN50x64": "RN50x64",
+    "ViT-B/32": "ViT-B-32",
+    "ViT-B/16": "ViT-B-16",
+    "ViT-L/14": "ViT-L-14",
+    "ViT-L/14@336px": "ViT-L-14-336",
 }
+QUICK = "-quickgelu"  # open_clip's ending for OpenAI's activation
 TINY = "tiny"  # the small CLIP that comes with the package
 RANDOM = "random"
+TOLERANCE = 1e-3  # between our walk through a model and its own, relative; rounding is below 1e-5
 
 
 def build_clip(
@@ -34,128 +44,37 @@ def build_clip(
             safetensors file or an open_clip checkpoint), or "" for random weights.
 
     Raises:
-        UserError: no such architecture, or its weights are not to be had.
+        UserError: no such architecture, its towers cannot be run exactly with prompts, or its
+            tokenizer or weights are not to be had.
     """
-    model, tokenizer = _tiny() if name == TINY else _architecture(_open_clip_name(name, pretrained))
-    if not hasattr(model, "transformer") or not hasattr(model.visual, "transformer"):
-        raise UserError(
-            f"MODEL.BACKBONE.NAME {name!r}: prompts need towers that are open_clip's own "
-            "transformers, as in the ViT models of OpenAI, LAION and DataComp"
-        )
-    if not pretrained:
-        source = RANDOM
-    elif name == TINY and pretrained == TINY:
-        load_weights(model, str(files("softprompt.core") / "assets" / "tiny.safetensors"))
-        source = TINY
-    elif Path(pretrained).expanduser().is_file():
-        load_weights(model, str(Path(pretrained).expanduser()))
-        source = pretrained
+    file = Path(pretrained).expanduser() if pretrained else None
+    is_file = file is not None and file.is_file()
+    if name == TINY:
+        if pretrained not in ("", TINY) and not is_file:
+            raise UserError(
+                f"MODEL.BACKBONE.PRETRAINED {pretrained!r} is neither a file nor {TINY!r}, the "
+                f"weights that come with the backbone {TINY}"
+            )
+        model, tokenizer = _tiny()
+        if pretrained == TINY:
+            file = files("softprompt.core") / "assets" / "tiny.safetensors"
     else:
-        load_weights(model, _fetched(name, _open_clip_name(name, pretrained), pretrained))
-        source = pretrained
-    return FrozenCLIP(
-        model, tokenizer, name=name, weights=source, precision=precision, device=device
+        entry = _entry(name, pretrained) if pretrained and not is_file else {}
+        model, tokenizer = _architecture(name, entry)
+        if entry:
+            file = _fetched(name, pretrained, entry)
+    if pretrained:
+        load_weights(model, str(file))
+    clip = FrozenCLIP(
+        model,
+        tokenizer,
+        name=name,
+        weights=pretrained or RANDOM,
+        precision=precision,
+        device=device,
     )
-
-
-def _open_clip_name(name: str, pretrained: str) -> str:
-    import open_clip
-
-    quick = COOP_NAMES.get(name, f"{name}-quickgelu" if pretrained == "openai" else name)
-    plain = name.replace("/", "-").replace("@336px", "-336")
-    if quick in open_clip.list_models():
-        tags = open_clip.list_pretrained_tags_by_model
-        return plain if pretrained in tags(plain) and pretrained not in tags(quick) else quick
-    return plain
-
-
-def _architecture(name: str) -> tuple[nn.Module, object]:
-    import open_clip
-
-    known = open_clip.list_models()
-    if name not in known:
-        raise UserError(
-            f"no backbone named {name!r}{closest(name, [*known, *COOP_NAMES, TINY])}; there are "
-            f"{', '.join(COOP_NAMES)}, {TINY}, and open_clip's models (open_clip.list_models())"
-        )
-    with seeded(0, "random weights"):  # every run with random weights has the same ones
-        model = open_clip.create_model(name, pretrained_text=False)
-    return model, open_clip.get_tokenizer(name)
-
-
-def _tiny() -> tuple[nn.Module, object]:
-    import open_clip
-    from open_clip.tokenizer import SimpleTokenizer
-
-    config = json.loads((files("softprompt.core") / "assets" / "tiny.json").read_text())
-    with seeded(0, "random weights"):
-        model = open_clip.CLIP(**config)
-    return model, SimpleTokenizer(context_length=model.context_length)
-
-
-def load_weights(model: nn.Module, file: str) -> None:
-    """Copy a weight file into a model of just this architecture.
-
-    Raises:
-        UserError: the file cannot be read, or its tensors are not the model's.
-    """
-    from open_clip.model import convert_to_custom_text_state_dict
-
-    weights = read_weights(file)
-    if "token_embedding.rows" in weights:
-        weights = _with_all_rows(weights, model.vocab_size)
-    if hasattr(model, "text"):
-        weights = convert_to_custom_text_state_dict(weights)
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
-    wrong = [name for name in sorted(own.keys() | given.keys()) if own.get(name) != given.get(name)]
-    if wrong:
-        first = wrong[0]
-        raise UserError(
-            f"the weights in {file} are of another architecture: {first} is "
-            f"{given.get(first, 'missing')} there and {own.get(first, 'missing')} here "
-            f"({len(wrong)} tensors differ); MODEL.BACKBONE.NAME must name theirs"
-        )
-    model.load_state_dict(weights)
-
-
-def read_weights(file: str) -> dict[str, Tensor]:
-    """Return the tensors of a weight file by name, in fp32; no pickled code is run."""
-    try:
-        if file.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            weights = load_file(file)
-        elif _is_torchscript(file):  # how OpenAI ships its models
-            weights = torch.jit.load(file, map_location="cpu").state_dict()
-        else:
-            weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle, safetensors and torch raise what they like
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{file} cannot be read as weights: {reason}") from error
-    weights = weights.get("state_dict", weights)
-    return {
-        name.removeprefix("module."): value.float() if value.is_floating_point() else value
-        for name, value in weights.items()
-        if name not in ("input_resolution", "context_length", "vocab_size")
-    }
-
-
-def _is_torchscript(file: str) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _with_all_rows(weights: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
-    """Fill the token rows that a slimmed file leaves out, with noise of the others' size."""
-    rows = weights.pop("token_embedding.rows").long()
-    trained = weights.pop("token_embedding.trained")
-    with seeded(0, "token rows"):
-        table = torch.randn(vocabulary, trained.shape[1]) * trained.std()
-    table[rows] = trained
-    return {**weights, "token_embedding.weight": table}
+    _check_walk(clip)
+    return clip
 
 
 def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
@@ -166,29 +85,152 @@ def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
 
     with safe_open(files("softprompt.core") / "assets" / "tiny.safetensors", "pt") as opened:
         trained = set(opened.get_tensor("token_embedding.rows").tolist())
-    encode = clip.text.tokenizer.encode
-    return [name for name in classnames if not set(encode(name.replace("_", " "))) <= trained]
+    words = clip.text.tokens.words([name.replace("_", " ") for name in classnames])
+    return [name for name, ids in zip(classnames, words, strict=True) if not set(ids) <= trained]
 
 
-def _fetched(name: str, open_clip_name: str, tag: str) -> str:
-    """Return the file of open_clip's weights ``tag``, fetched if it is not there yet."""
-    from open_clip import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+def _plain(name: str) -> str:
+    """open_clip's name of a backbone."""
+    return COOP_NAMES.get(name, name.replace("/", "-"))
 
-    source = get_pretrained_cfg(open_clip_name, tag)
-    if not source:
-        tags = list_pretrained_tags_by_model(open_clip_name)
+
+def _architecture(name: str, entry: dict) -> tuple[nn.Module, object]:
+    """Return a model with random weights, and its tokenizer.
+
+    Args:
+        entry: what open_clip knows of the weights to come, if it does.
+    """
+    import open_clip
+
+    known = open_clip.list_models()
+    plain = _plain(name)
+    if plain not in known:
+        raise UserError(
+            f"no backbone named {name!r}{closest(name, [*known, *COOP_NAMES, TINY])}; there are "
+            f"{', '.join(COOP_NAMES)}, {TINY}, and open_clip's models (open_clip.list_models())"
+        )
+    config = open_clip.get_model_config(plain)
+    if "hf_model_name" in config["text_cfg"]:  # building it alone would need the network
+        raise UserError(
+            f"the text tower of {name} is {config['text_cfg']['hf_model_name']} from Hugging Face, "
+            "which cannot be prompted here; the README's table of backbones names those that can"
+        )
+    # An activation is part of what the weights were trained with, so theirs decides.
+    quick = entry.get("quick_gelu", False) if entry else name in COOP_NAMES or QUICK in name
+    with _quiet(), seeded(0, "random weights"):  # all runs with random weights have the same ones
+        model = open_clip.create_model(plain, pretrained_text=False, quick_gelu=quick)
+    image_tower(model.visual), text_tower(model, None)  # refused before anything is fetched
+    _set_statistics(model, [entry] if entry else _entries(plain))
+    return model, _tokenizer(name, plain, config["text_cfg"].get("hf_tokenizer_name", ""))
+
+
+def _tokenizer(name: str, plain: str, hub: str):
+    import open_clip
+
+    try:
+        with _quiet():
+            return open_clip.get_tokenizer(plain)
+    except Exception as error:  # whatever transformers, the network and the hub raise
+        raise UserError(
+            f"the tokenizer of {name}, {hub} on the Hugging Face hub, is not to be had "
+            f"({reason(error)}); where there is a network, `pip install transformers "
+            f"sentencepiece` and `python -c \"import open_clip; "
+            f"open_clip.get_tokenizer('{plain}')\"` get it"
+        ) from None
+
+
+def _tiny() -> tuple[nn.Module, object]:
+    import open_clip
+    from open_clip.tokenizer import SimpleTokenizer
+
+    config = json.loads((files("softprompt.core") / "assets" / "tiny.json").read_text())
+    with seeded(0, "random weights"):
+        model = open_clip.CLIP(**config)
+    statistics = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    _set_statistics(model, [statistics])
+    return model, SimpleTokenizer(context_length=model.context_length)
+
+
+def _entries(plain: str) -> list[dict]:
+    """What open_clip knows of each of an architecture's pretrained weights."""
+    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    return [get_pretrained_cfg(plain, tag) for tag in list_pretrained_tags_by_model(plain)]
+
+
+def _entry(name: str, tag: str) -> dict:
+    """What open_clip knows of the weights ``tag`` of a backbone.
+
+    Raises:
+        UserError: it has no such weights.
+    """
+    from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
+
+    plain = _plain(name)
+    names = (plain, plain + QUICK)  # some weights are listed under one of the two alone
+    found = next((entry for each in names if (entry := get_pretrained_cfg(each, tag))), None)
+    if found is None and plain in list_models():
+        tags = sorted({tag for each in names for tag in list_pretrained_tags_by_model(each)})
         raise UserError(
             f"MODEL.BACKBONE.PRETRAINED {tag!r} is neither a file nor one of open_clip's weights "
             f"for {name}{closest(tag, tags)}: {', '.join(tags) or 'none'}"
         )
+    return found or {}
+
+
+def _set_statistics(model: nn.Module, entries: list[dict]) -> None:
+    """Give the model the pixel mean and deviation that all ``entries`` share, if they do."""
+    from open_clip.model import set_model_preprocess_cfg
+
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    shared = dict(getattr(model.visual, "preprocess_cfg", {}))
+    for key in keys:
+        values = {entry[key] for entry in entries if key in entry}
+        if len(values) == 1:
+            shared[key] = values.pop()
+    set_model_preprocess_cfg(model, shared)
+
+
+def _fetched(name: str, tag: str, entry: dict) -> str:
+    """Return the file of open_clip's weights, fetched if it is not there yet."""
+    from open_clip import download_pretrained
+
     try:
-        return download_pretrained(source)
+        return download_pretrained(entry)
     except Exception as error:  # whatever the network and the hub raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         cache = Path("~/.cache").expanduser()
         raise UserError(
             f"the weights {tag!r} of {name} are not here (looked in {cache}/clip and "
-            f"{cache}/huggingface) and could not be fetched ({reason[:160]}); where there is a "
-            f"network, `python -c \"import open_clip; open_clip.create_model('{open_clip_name}', "
-            f"pretrained='{tag}')\"` gets them; or give a file as MODEL.BACKBONE.PRETRAINED"
+            f"{cache}/huggingface) and could not be fetched ({reason(error)}); where there is a "
+            f'network, `python -c "import open_clip; open_clip.create_model('
+            f"'{_plain(name)}', pretrained='{tag}')\"` gets them; or give a file as "
+            "MODEL.BACKBONE.PRETRAINED"
         ) from None
+
+
+def _check_walk(clip: FrozenCLIP) -> None:
+    """Refuse a model whose modules another open_clip or timm puts together in another way."""
+    error = clip.unprompted_error()
+    if not error < TOLERANCE:
+        import open_clip
+        import timm
+
+        raise UserError(
+            f"without prompts {clip.name} gives other features here than open_clip "
+            f"{open_clip.__version__} with timm {timm.__version__} does (relative difference "
+            f"{error:.1e}); it was tested with open_clip 3.3.0 and timm 1.0.31"
+        )
+
+
+@contextmanager
+def _quiet():
+    """Keep open_clip from warning on the root logger; that weights are random is said by us."""
+    root, none = logging.getLogger(), logging.NullHandler()
+    level = root.level
+    root.addHandler(none)  # without any, logging.warning() would install one for good
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(none)

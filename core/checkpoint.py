@@ -94,9 +94,7 @@ def find_prompts(run: Path, epoch: int = 0) -> Path:
         return run
     there = dict(epochs(run / "checkpoints"))
     if not there:
-        raise UserError(
-            f"no prompts in {run}: a run's folder holds checkpoints/epoch-N/{PROMPTS}"
-        )
+        raise UserError(f"no prompts in {run}: a run's folder holds checkpoints/epoch-N/{PROMPTS}")
     if epoch and epoch not in there:
         raise UserError(
             f"no prompts of epoch {epoch} in {run}; there are {', '.join(map(str, there))} "

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softprompt.core.prompts.base import Prompts
-from softprompt.core.towers.image import ImageTower
-from softprompt.core.towers.text import Sentences, TextTower
+from softprompt.core.towers.pick import image_tower, text_tower
+from softprompt.core.towers.text import Sentences
 
 NOTHING = Prompts()
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -34,18 +34,24 @@ class FrozenCLIP:
     ):
         """Freeze ``model`` on ``device``.
 
+        A SigLIP model's ``logit_bias`` is left out: the same number on every class's logit changes
+        neither the softmax nor the ranking.
+
         Args:
             name: the backbone's name, as checkpoints and results state it.
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
+
+        Raises:
+            UserError: the model has a tower that cannot be run exactly with prompts.
         """
         self.model = model.eval().requires_grad_(False).to(device)
         self.name = name
         self.weights = weights
         self.precision = precision
         self.device = torch.device(device)
-        self.text = TextTower(self.model, tokenizer)
-        self.image = ImageTower(self.model.visual)
+        self.text = text_tower(self.model, tokenizer)
+        self.image = image_tower(self.model.visual)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
         self._class_features: dict[tuple, Tensor] = {}
 
@@ -59,16 +65,18 @@ class FrozenCLIP:
 
     @property
     def image_width(self) -> int:
+        """Width of image prompts; a ``UserError`` where the tower takes none."""
         return self.image.width
 
     @property
     def image_depth(self) -> int:
+        """Blocks of the image tower that take prompts, 0 where none does."""
         return self.image.depth
 
     @property
     def dim(self) -> int:
         """Width of the features that images and texts share."""
-        return self.model.visual.output_dim
+        return self.text.dim
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -78,12 +86,12 @@ class FrozenCLIP:
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(batch, dim)``, not normalized, fp32."""
         with self._precision():
-            return self.image(images, prompts).float()
+            return _at_least_single(self.image(images, prompts))
 
     def encode_text(self, sentences: Sentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""
         with self._precision():
-            return self.text(sentences, prompts).float()
+            return _at_least_single(self.text(sentences, prompts))
 
     def sentences(
         self, classnames, template: str, n_context: int = 0, position: str = "end"
@@ -93,7 +101,7 @@ class FrozenCLIP:
     def embed_words(self, words: str) -> Tensor:
         """Return the token embeddings ``(tokens, width)`` of some words, without positions."""
         ids = torch.tensor(self.text.tokenizer.encode(words), device=self.device)
-        return self.text.token_embedding(ids).detach().float()
+        return self.text.token_embedding(ids).detach()
 
     @torch.no_grad()
     def class_features(
@@ -119,6 +127,27 @@ class FrozenCLIP:
         chunks = [classnames[i : i + CHUNK] for i in range(0, len(classnames), CHUNK)]
         return torch.cat([self.encode_text(self.sentences(chunk, template)) for chunk in chunks])
 
+    @torch.no_grad()
+    def unprompted_error(self) -> float:
+        """Return how far the towers without prompts are from the model's own encoders.
+
+        It is the largest relative difference on one noise image and one sentence, in fp32: rounding
+        if the modules are put together as the installed open_clip and timm do it.
+        """
+        words = "a photo of a {}."
+        ids = self.text.tokenizer([words.format("dog")], self.text.context_length)
+        pairs = [
+            (
+                self.text(self.sentences(("dog",), words), NOTHING),
+                self.model.encode_text(ids.to(self.device)),
+            )
+        ]
+        if self.image_depth:
+            generator = torch.Generator().manual_seed(0)
+            images = torch.randn(1, 3, *self.image_size, generator=generator).to(self.device)
+            pairs.append((self.image(images, NOTHING), self.model.encode_image(images)))
+        return max(((ours - own).abs().max() / own.abs().max()).item() for ours, own in pairs)
+
     def _precision(self):
         dtype = PRECISIONS[self.precision]
         if dtype is None:
@@ -127,3 +156,7 @@ class FrozenCLIP:
                 return nullcontext()
             return torch.autocast(self.device.type, enabled=False)
         return torch.autocast(self.device.type, dtype=dtype)
+
+
+def _at_least_single(features: Tensor) -> Tensor:
+    return features.float() if features.dtype.itemsize < 4 else features

@@ -88,7 +88,7 @@ def defaults() -> CfgNode:
 
 
 def options_of(cls: type) -> dict:
-    """The keyword-only arguments of a class with their defaults: its options, by lower-case name."""
+    """Return the options of a class: its keyword-only arguments with their defaults."""
     found = {}
     for parameter in inspect.signature(cls).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
@@ -242,7 +242,7 @@ def _unknown_key(node: CfgNode, dotted: str, source: str) -> str:
 
 
 def coerce(value, default, key: str, source: str):
-    """Return ``value`` in the type of ``default``: text is read as a literal, an int serves as float.
+    """Return ``value`` in the type of ``default``; text is read as a literal, an int is a float.
 
     Raises:
         UserError: the value cannot be one of that type.
@@ -275,14 +275,17 @@ _WORDS = {
 
 
 def _literal(text: str):
-    for read in (ast.literal_eval, yaml.safe_load):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, yaml.YAMLError):
-            continue
-    if text.startswith("(") and text.endswith(")"):  # (base, new) without quotes
-        return tuple(part.strip() for part in text[1:-1].split(",") if part.strip())
-    return text
+    """Read text as Python, or as YAML, in which round brackets may stand for square ones."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    if text.startswith("(") and text.endswith(")"):
+        text = f"[{text[1:-1]}]"
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 CHOICES = {

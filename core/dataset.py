@@ -1,12 +1,21 @@
 """What a dataset is: class names, and a list of pictures a split."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from softprompt.core.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+# Pillow opens more (.pdf, .eps, .hdf5 ...), but no folder of pictures means those.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
+    | {".tif", ".tiff", ".ppm", ".pgm"}
+)
 
 
 class Item(NamedTuple):
@@ -21,7 +30,7 @@ class Dataset:
     for this dataset; ``note`` is what readers of the results must know of the split.
     """
 
-    templates: dict[str, str] = {}
+    templates: dict[str, str | tuple[str, ...]] = {}
     note: str = ""
 
     classnames: tuple[str, ...]
@@ -37,6 +46,23 @@ class Dataset:
     def reader(self) -> Callable[[str], Image.Image]:
         """Return what reads the picture of ``Item.path``; it must survive pickling."""
         return FileReader(str(self.image_dir))
+
+    def folder_of(self, dataset: str, images: str) -> Path:
+        """Return ``ROOT/dataset/images``.
+
+        Raises:
+            UserError: there is no such folder; the message holds it and DATASET.ROOT.
+        """
+        folder = self.root / dataset / images
+        if folder.is_dir():
+            return folder
+        message = (
+            f"no folder {folder.absolute()}, where {type(self).__name__} has its pictures; "
+            f"DATASET.ROOT is {self.root}, the folder that holds {dataset}/"
+        )
+        if images and (self.root / images).is_dir():
+            message += f"; did you mean {self.root.absolute().parent}?"
+        raise UserError(message)
 
 
 class FileReader:
@@ -57,20 +83,61 @@ class FileReader:
                 return image.convert("RGB")
         except FileNotFoundError:
             raise UserError(f"no such picture: {file}") from None
+        except UnidentifiedImageError:
+            raise UserError(f"{file} is no picture, or its beginning is damaged") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"the picture {file} cannot be decoded: {error}") from None
 
 
-def check_files(image_dir: Path, splits: dict[str, list[Item]], named_by: str) -> None:
-    """Raise ``UserError`` naming the first picture that a split lists and the disk lacks."""
-    present: dict[Path, set[str]] = {}
-    for items in splits.values():
-        for item in items:
-            file = image_dir / item.path
-            if file.parent not in present:
-                folder = file.parent
-                present[folder] = (
-                    {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-                )
-            if file.name not in present[file.parent]:
-                raise UserError(f"{named_by} names {file}, which does not exist")
+def list_pictures(folder: Path) -> list[str]:
+    """Return the sorted names of the pictures that stand directly in ``folder``.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = sorted(filter(is_picture, os.listdir(folder)))
+    if not names:
+        raise UserError(f"the class folder {folder} holds no picture")
+    return names
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is taken for a picture; hidden files never are."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def list_folders(folder: Path) -> list[str]:
+    """Return the sorted names of the folders in ``folder``, but for hidden ones and __MACOSX."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        place.name
+        for place in folder.iterdir()
+        if place.is_dir() and not place.name.startswith((".", "__MACOSX"))
+    )
+
+
+def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
+    """Raise ``UserError`` naming the first picture that a file lists and the disk lacks."""
+    present: dict[str, set[str]] = {}
+    for item in items:
+        parent, _, name = item.path.rpartition("/")
+        if parent not in present:
+            folder = image_dir / parent
+            present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
+        if name not in present[parent]:
+            raise UserError(f"{named_by} names {image_dir / item.path}, which does not exist")
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file, stripped, without empty ones.
+
+    Raises:
+        UserError: the file is missing, unreadable or no UTF-8 text.
+    """
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise UserError(f"cannot read {file}: {reason}") from None
+    return [line for line in lines if line]

@@ -17,29 +17,50 @@ BINS = 15  # of the expected calibration error
 
 
 @torch.no_grad()
-def predict(model: PromptedCLIP, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-    """Return logits ``(images, classes)`` and labels ``(images,)``, on the CPU.
+def predict(
+    models: dict[str, PromptedCLIP], batches: Iterable[Batch]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return each model's logits ``(images, classes)``, and the labels ``(images,)``, on the CPU.
 
+    Every picture is read once for all models, and encoded once for those without image prompts.
     The text is encoded once, not once a batch, unless the prompts depend on the picture.
     """
-    logits, labels = [], []
-    prompts = text = None
-    if not model.learner.conditional:
-        prompts = model.prompts()
-        text = model.encode_text(prompts)
+    classifiers = {name: _Classifier(model) for name, model in models.items()}
+    logits: dict[str, list[Tensor]] = {name: [] for name in models}
+    labels = []
     for batch in batches:
-        if prompts is not None:
-            image = model.clip.encode_image(batch.images, prompts)
-            features = model.compare(image, text)
-        else:
-            features = model(batch.images)
-        logits.append(features.logits.cpu())
+        plain: dict[int, Tensor] = {}  # features without prompts, by the CLIP they are of
+        for name, classifier in classifiers.items():
+            logits[name].append(classifier(batch.images, plain).cpu())
         labels.append(batch.labels.cpu())
-    return torch.cat(logits), torch.cat(labels)
+    return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
+
+
+class _Classifier:
+    """A model with all that does not depend on the picture computed beforehand."""
+
+    def __init__(self, model: PromptedCLIP):
+        self.model = model
+        self.prompts = self.text = None
+        if not model.learner.conditional:
+            self.prompts = model.prompts()
+            self.text = model.encode_text(self.prompts)
+
+    def __call__(self, images: Tensor, plain: dict[int, Tensor]) -> Tensor:
+        if self.prompts is None:
+            return self.model(images).logits
+        clip = self.model.clip
+        if self.prompts.image is not None:
+            image = clip.encode_image(images, self.prompts)
+        else:
+            if id(clip) not in plain:
+                plain[id(clip)] = clip.encode_image(images)
+            image = plain[id(clip)]
+        return self.model.compare(image, self.text).logits
 
 
 def score(logits: Tensor, labels: Tensor, classnames: tuple[str, ...]) -> dict:
-    """Return accuracy, macro-F1, expected calibration error (all in percent) and per-class accuracy.
+    """Return accuracy, macro-F1, calibration error and per-class accuracy, all in percent.
 
     A class without a picture counts in none of them; its per-class accuracy is None.
     """

@@ -1,5 +1,6 @@
 """Which pictures and classes a run uses: CoOp's few-shot draw and its base and new classes."""
 
+import hashlib
 import math
 import random
 from collections.abc import Sequence
@@ -10,20 +11,20 @@ from softprompt.core.errors import UserError
 VAL_SHOTS = 4  # CoOp keeps at most four validation images a class
 
 
-def draw_shots(
-    splits: dict[str, list[Item]], shots: int, seed: int, with_val: bool = True
-) -> dict[str, list[Item]]:
+def draw_shots(splits: dict[str, list[Item]], shots: int, seed: int) -> dict[str, list[Item]]:
     """Return ``splits`` with ``shots`` training images a class, exactly CoOp's for a seed.
 
     One ``random.Random(seed)`` draws from each class in the order of first appearance, from train,
-    then from val (at most ``VAL_SHOTS``); a class with fewer images keeps them all.
+    then from val (at most ``VAL_SHOTS``); a class with fewer images keeps them all. A val that is
+    the test set (ImageNet's) stays whole. Base or new classes are chosen afterwards, so both have
+    their share of one draw.
     """
     if shots < 1:
         return splits
     generator = random.Random(seed)
     drawn = dict(splits)
     drawn["train"] = _draw(splits["train"], shots, generator)
-    if with_val and splits.get("val"):
+    if splits.get("val") and splits["val"] != splits.get("test"):
         drawn["val"] = _draw(splits["val"], min(shots, VAL_SHOTS), generator)
     return drawn
 
@@ -36,6 +37,12 @@ def _draw(items: list[Item], shots: int, generator: random.Random) -> list[Item]
     for group in by_label.values():
         drawn += generator.sample(group, shots) if len(group) >= shots else group
     return drawn
+
+
+def list_sha256(items: Sequence[Item], classnames: Sequence[str]) -> str:
+    """Return the fingerprint of a list: sha256 of its lines ``path<TAB>label<TAB>class name``."""
+    lines = (f"{item.path}\t{item.label}\t{classnames[item.label]}\n" for item in items)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def class_subset(count: int, subset: str) -> range:
@@ -51,7 +58,7 @@ def choose_classes(items: Sequence[Item], labels: Sequence[int]) -> list[Item]:
 
 
 def balanced_sample(items: list[Item], count: int) -> list[Item]:
-    """Return ``count`` items spread as evenly as possible over the classes, always the same ones."""
+    """Return ``count`` items spread evenly over the classes, always the same ones."""
     if not 0 < count < len(items):
         return items
     by_label: dict[int, list[Item]] = {}
@@ -70,6 +77,8 @@ def balanced_sample(items: list[Item], count: int) -> list[Item]:
 
 def check_every_class(items: list[Item], classnames: Sequence[str], split: str) -> None:
     """Raise ``UserError`` naming the first class without a picture in ``items``."""
+    if not items:
+        raise UserError(f"the dataset has no picture in the {split} split")
     present = {item.label for item in items}
     for label, name in enumerate(classnames):
         if label not in present:

@@ -77,11 +77,13 @@ class Recorder:
 
 
 def _open_cut(file: Path, steps: int):
-    """Open a metrics file for appending after its first ``steps`` lines."""
-    lines = file.read_text(encoding="utf-8").splitlines(True)[:steps] if file.exists() else []
+    """Open a metrics file for appending after its first ``steps`` lines; cutting it is atomic."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = file.read_text(encoding="utf-8").splitlines(True) if file.exists() else []
     if len(lines) < steps:
         raise UserError(f"{file} has {len(lines)} lines, but its run had made {steps} steps")
-    opened = open(file, "w", encoding="utf-8")  # noqa: SIM115: closed by the recorder
-    opened.writelines(lines)
-    opened.flush()
-    return opened
+    if len(lines) > steps:
+        partial = file.with_name(f".{file.name}.partial")
+        partial.write_text("".join(lines[:steps]), encoding="utf-8")
+        partial.replace(file)
+    return open(file, "a", encoding="utf-8")  # closed by the recorder

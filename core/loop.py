@@ -51,7 +51,7 @@ def fit(
             trainer.start_epoch(epoch)
             rate = trainer.learning_rates(epoch)["prompts"]
             for index, batch in enumerate(batches.epoch(epoch)):
-                terms = {name: float(value) for name, value in trainer.step(batch).items()}
+                terms = {name: value.item() for name, value in trainer.step(batch).items()}
                 _check_finite(terms, epoch, index)
                 recorder.step(epoch, index, terms, rate)
             trainer.after_epoch(epoch)

@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.prompts.base import PromptLearner, Prompts
+from softprompt.core.templates import templates_of
 
 
 class Features(NamedTuple):
@@ -26,19 +27,26 @@ class PromptedCLIP(nn.Module):
     of the same names and shapes: an inner step of meta-learning is arithmetic on such dicts.
     """
 
-    def __init__(self, clip: FrozenCLIP, learner: PromptLearner, classnames: tuple[str, ...]):
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        learner: PromptLearner,
+        classnames: tuple[str, ...],
+        templates: dict[str, str] | None = None,
+    ):
+        """Join them.
+
+        Args:
+            templates: the dataset's hand-written sentences by preset, for zero-shot teachers.
+        """
         super().__init__()
         self.clip = clip  # no nn.Module: its weights are not this model's parameters
         self.classnames = tuple(classnames)
+        self.templates = templates or {}
         self.learner = learner.for_classes(self.classnames)
         self.sentences = clip.sentences(
             self.classnames, learner.template, learner.n_context, learner.position
         )
-        self._fixed_text: Tensor | None = None
-
-    def for_classes(self, classnames: tuple[str, ...]) -> "PromptedCLIP":
-        """The same CLIP and learner for other class names."""
-        return PromptedCLIP(self.clip, self.learner, classnames)
 
     def params(self) -> dict[str, Tensor]:
         """The learner's trained tensors by name."""
@@ -51,8 +59,15 @@ class PromptedCLIP(nn.Module):
         self, images: Tensor, params: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return image and text features as the towers give them, not normalized."""
-        prompts = self.prompts(params, self.condition(images))
-        return self.clip.encode_image(images, prompts), self.encode_text(prompts)
+        if not self.learner.conditional:
+            prompts = self.prompts(params)
+            return self.clip.encode_image(images, prompts), self.encode_text(prompts)
+        with torch.no_grad():
+            image = self.clip.encode_image(images)
+        prompts = self.prompts(params, F.normalize(image, dim=-1))
+        if prompts.image is not None:
+            image = self.clip.encode_image(images, prompts)
+        return image, self.encode_text(prompts)
 
     def compare(self, image: Tensor, text: Tensor) -> Features:
         """Return unit features and their logits, ``scale * cosine``."""
@@ -70,16 +85,9 @@ class PromptedCLIP(nn.Module):
     ) -> Prompts:
         return functional_call(self.learner, params or {}, (condition,))
 
-    def condition(self, images: Tensor) -> Tensor | None:
-        """The unit image features that a conditional learner is given."""
-        return self.zero_shot_image(images) if self.learner.conditional else None
-
     def encode_text(self, prompts: Prompts) -> Tensor:
-        if prompts.text is None and not prompts.deep_text:  # nothing learned: encode it once
-            if self._fixed_text is None:
-                with torch.no_grad():
-                    self._fixed_text = self.clip.encode_text(self.sentences)
-            return self._fixed_text
+        if prompts.text is None and not prompts.deep_text:  # nothing learned: encoded once
+            return self.clip.class_features(self.classnames, self.learner.templates, unit=True)
         return self.clip.encode_text(self.sentences, prompts)
 
     @torch.no_grad()
@@ -87,6 +95,11 @@ class PromptedCLIP(nn.Module):
         """Return the unit features ``(batch, dim)`` of CLIP without prompts."""
         return F.normalize(self.clip.encode_image(images), dim=-1)
 
-    def zero_shot_text(self, templates: tuple[str, ...]) -> Tensor:
-        """Return the unit features ``(classes, dim)`` of hand-written templates' mean feature."""
+    def zero_shot_text(self, templates: tuple[str, ...] | str) -> Tensor:
+        """Return the unit features ``(classes, dim)`` of hand-written templates' mean feature.
+
+        ``templates`` are sentences with ``{}``, or the name of a preset (see ``templates.py``).
+        """
+        if isinstance(templates, str):
+            templates = templates_of(self, templates)
         return F.normalize(self.clip.class_features(self.classnames, templates), dim=-1)

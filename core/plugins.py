@@ -32,7 +32,7 @@ def import_built_in() -> None:
 
 
 def import_plugins(plugins, folder: Path | None = None) -> None:
-    """Import dotted modules or ``.py`` files; a relative file is looked up here, then in ``folder``."""
+    """Import dotted modules or ``.py`` files, relative ones to here or else to ``folder``."""
     for plugin in plugins:
         try:
             if plugin.endswith(".py"):

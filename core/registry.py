@@ -29,7 +29,8 @@ class Registry:
             there = self._classes.get(key)
             if there is not None:
                 raise UserError(
-                    f"{self.kind} {key!r} is registered twice: by {place(there)} and by {place(cls)}"
+                    f"{self.kind} {key!r} is registered twice: "
+                    f"by {place(there)} and by {place(cls)}"
                 )
             self._classes[key] = cls
             return cls

@@ -27,6 +27,7 @@ from softprompt.core.loop import fit
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
+from softprompt.core.prompts.zeroshot import ZeroShot
 from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 from softprompt.core.seeding import seeded
 from softprompt.core.templates import templates_of
@@ -49,7 +50,7 @@ def train(cfg, *, resume: bool = False) -> dict:
     run.check_test_classes()
     trained_on = run.training_items()
     learner = run.learner(run.classnames(cfg.DATASET.SUBSAMPLE_CLASSES))
-    model = PromptedCLIP(run.clip, learner, run.classnames(cfg.DATASET.SUBSAMPLE_CLASSES))
+    model = run.model(learner, cfg.DATASET.SUBSAMPLE_CLASSES)
     with seeded(cfg.SEED, "trainer"):
         trainer = TRAINERS[cfg.TRAINER.NAME](model, **options_from(cfg, "TRAINER"))
     for name in cfg.TEST.CLASSES:  # before training, not after it
@@ -73,9 +74,7 @@ def train(cfg, *, resume: bool = False) -> dict:
         )
         count = sum(value.numel() for value in model.params().values())
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
-        found = run.report(
-            learner, cfg.TEST.CLASSES or (cfg.DATASET.SUBSAMPLE_CLASSES,), name
-        )
+        found = run.report(learner, cfg.TEST.CLASSES or (cfg.DATASET.SUBSAMPLE_CLASSES,), name)
         found["trained_parameters"] = count
         found["train"] = {
             "classes": cfg.DATASET.SUBSAMPLE_CLASSES,
@@ -93,7 +92,7 @@ def train(cfg, *, resume: bool = False) -> dict:
 
 
 def evaluate(cfg, model_dir: str, epoch: int = 0) -> dict:
-    """Evaluate the prompts of a finished or interrupted run; nothing is trained.
+    """Evaluate a run's prompts, or CLIP with a learner that learns nothing; nothing is trained.
 
     The results go to ``model_dir/eval/<dataset>-<classes>/`` unless ``OUTPUT_DIR`` is set.
     """
@@ -103,23 +102,32 @@ def evaluate(cfg, model_dir: str, epoch: int = 0) -> dict:
         tensors, header = checkpoint.load_prompts(file)
         _check_header(cfg, header, file)
         folder = Path(model_dir).expanduser() / "eval" / f"{cfg.DATASET.NAME}-{classes}"
-    elif not cfg.OUTPUT_DIR:
-        raise UserError("--eval-only needs --model-dir RUN, the folder of the run to evaluate")
-    if cfg.OUTPUT_DIR:
+    if cfg.OUTPUT_DIR or not model_dir:
         folder = _run_folder(cfg, resume=False)
 
     run = Run(cfg)
-    learner = run.learner(tuple(header["classnames"]))
-    checkpoint.load_into(learner, tensors, file)
-    learner.for_classes(run.classnames(classes))
+    if model_dir:
+        learner = run.learner(tuple(header["classnames"]))
+        checkpoint.load_into(learner, tensors, file)
+        learner.for_classes(run.classnames(classes))
+        subsets, source = (classes,), f"{file} (epoch {header['epoch']})"
+        name = f"{cfg.PROMPT.NAME} under {header['trainer']}"
+    else:
+        learner = run.learner(run.classnames(classes))
+        if any(True for _ in learner.parameters()):
+            raise UserError(
+                f"--eval-only needs --model-dir RUN, the run whose {cfg.PROMPT.NAME} prompts to "
+                "evaluate; only PROMPT.NAME zeroshot needs none"
+            )
+        subsets, source, name = cfg.TEST.CLASSES or (classes,), "CLIP", cfg.PROMPT.NAME
     folder.mkdir(parents=True, exist_ok=True)
     handler = log_to_file(folder)
     try:
         _write_config(cfg, folder)
         run.describe(None)
-        logger.info(f"evaluating {file} (epoch {header['epoch']})")
-        found = run.report(learner, (classes,), f"{cfg.PROMPT.NAME} under {header['trainer']}")
-        found["prompts"] = {"file": str(file), "epoch": header["epoch"]}
+        logger.info(f"evaluating {source}")
+        found = run.report(learner, subsets, name)
+        found["prompts"] = source
         results.write(folder, found)
         logger.info(f"finished: {folder / results.FILE}")
         return found
@@ -164,6 +172,9 @@ class Run:
             cls = PROMPT_LEARNERS[self.cfg.PROMPT.NAME]
             learner = cls(self.clip, classnames, **options_from(self.cfg, "PROMPT"))
         return learner.to(self.clip.device)
+
+    def model(self, learner: PromptLearner, subset: str) -> PromptedCLIP:
+        return PromptedCLIP(self.clip, learner, self.classnames(subset), self.dataset.templates)
 
     def training_items(self) -> list[Item]:
         node = self.cfg.DATASET
@@ -211,7 +222,7 @@ class Run:
     def report(self, learner: PromptLearner, subsets: tuple[str, ...], name: str) -> dict:
         """Evaluate on each class set, print the table and return all but the training's part."""
         began = time.perf_counter()
-        scores: dict[str, dict[str, dict]] = {ZERO_SHOT: {}, name: {}}
+        scores: dict[str, dict[str, dict]] = {}
         templates = templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
         sampled = {}
         for subset in subsets:
@@ -220,13 +231,13 @@ class Run:
             if self.cfg.TEST.MAX_IMAGES:
                 total = len(choose_classes(self.splits[self.cfg.TEST.SPLIT], self.labels(subset)))
                 sampled[subset] = f"{len(self.test_items(subset))} of {total} images"
+            models = {name: self.model(learner, subset)}
             if self.cfg.TEST.ZERO_SHOT:
-                logits, labels = predict_zero_shot(self.clip, names, templates, batches)
-                scores[ZERO_SHOT][subset] = score(logits, labels, names)
-            model = PromptedCLIP(self.clip, learner, names)
-            scores[name][subset] = score(*predict(model, batches.epoch()), names)
-        if not self.cfg.TEST.ZERO_SHOT:
-            del scores[ZERO_SHOT]
+                plain = ZeroShot(self.clip, names, templates=templates)
+                models = {ZERO_SHOT: self.model(plain, subset), **models}
+            logits, labels = predict(models, batches.epoch())
+            for model in models:
+                scores.setdefault(model, {})[subset] = score(logits[model], labels, names)
         means = {}
         if {"base", "new"} <= set(subsets):
             means = {
@@ -303,20 +314,6 @@ class Run:
         }
 
 
-@torch.no_grad()
-def predict_zero_shot(clip: FrozenCLIP, classnames, templates, batches: Batches):
-    """Return logits and labels of CLIP with hand-written sentences, averaged as CLIP does."""
-    text = torch.nn.functional.normalize(
-        clip.class_features(classnames, templates, unit=True), dim=-1
-    )
-    logits, labels = [], []
-    for batch in batches.epoch():
-        image = torch.nn.functional.normalize(clip.encode_image(batch.images), dim=-1)
-        logits.append((clip.logit_scale * image @ text.T).cpu())
-        labels.append(batch.labels.cpu())
-    return torch.cat(logits), torch.cat(labels)
-
-
 def _run_folder(cfg, resume: bool) -> Path:
     """Return the run's folder; the default one is new, a given one must be free or resumed."""
     if not cfg.OUTPUT_DIR:
@@ -346,15 +343,17 @@ def _check_same_run(cfg, folder: Path) -> None:
     for key in sorted(old.keys() | new.keys()):
         if key not in ("OUTPUT_DIR", "DATASET.ROOT") and old.get(key) != new.get(key):
             raise UserError(
-                f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume it "
-                "with its own settings (--config-file RUN/config.yaml), or give another folder"
+                f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "
+                "it with its own settings (--config-file RUN/config.yaml), or give another folder"
             )
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
     return flat
 
 

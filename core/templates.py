@@ -1,6 +1,7 @@
 """Hand-written sentences around a class name: presets by name, and CLIP's ImageNet list."""
 
-from softprompt.core.errors import UserError
+from softprompt.core.errors import UserError, closest
+from softprompt.core.registry import normalized
 
 PLAIN = "a photo of a {}."
 
@@ -15,6 +16,9 @@ SELECT = (
     "a photo of the small {}.",
 )
 
+BY_DATASET = ("coop", "kgcoop", "prograd")  # papers that write a sentence for each dataset
+PRESETS = ("clip", "select", "imagenet", *BY_DATASET)
+
 
 def imagenet_templates(count: int = 80) -> tuple[str, ...]:
     """The first ``count`` of the 80 templates that CLIP's authors wrote for ImageNet."""
@@ -24,22 +28,26 @@ def imagenet_templates(count: int = 80) -> tuple[str, ...]:
 
 
 def templates_of(dataset, preset: str) -> tuple[str, ...]:
-    """Return the sentences that a preset means for a dataset.
+    """Return the sentences that a preset means for a dataset (or None), or the sentence itself.
 
-    ``clip`` is "a photo of a {}." everywhere, ``select`` and ``imagenet`` are CLIP's ensembles of
-    7 and 80; any other name is looked up in ``dataset.templates``, where papers that keep CoOp's
-    sentence for a dataset have no entry of their own.
+    ``coop``, ``kgcoop`` and ``prograd`` stand in ``dataset.templates``; a paper that keeps CoOp's
+    sentence for a dataset has no entry there. ``clip`` is "a photo of a {}." for every dataset.
+    ``imagenet`` is CLIP's ensemble of 80, ``select`` that of 7, to which CoOp adds its sentence for
+    the dataset, except for ImageNet.
     """
-    ensembles = {"clip": (PLAIN,), "select": SELECT}
-    if preset in ensembles:
-        return ensembles[preset]
-    if preset == "imagenet":
-        return imagenet_templates()
-    if preset not in PRESETS:
+    if "{}" in preset:
+        return (preset,)
+    name = normalized(preset)
+    if name not in PRESETS:
         raise UserError(
-            f"no templates named {preset!r}; there are clip, select, imagenet, {', '.join(PRESETS)}"
+            f"no templates named {preset!r}{closest(name, PRESETS)}; there are "
+            f"{', '.join(PRESETS)}, or give a sentence with {{}} for the class name"
         )
-    return (dataset.templates.get(preset) or dataset.templates.get("coop", PLAIN),)
-
-
-PRESETS = ("coop", "kgcoop", "prograd")  # papers whose sentences differ by dataset
+    own = getattr(dataset, "templates", {})
+    if name in own:
+        return (own[name],) if isinstance(own[name], str) else own[name]
+    if name == "imagenet":
+        return imagenet_templates()
+    if name == "select":
+        return (*SELECT, own["coop"]) if "coop" in own else SELECT
+    return (PLAIN if name == "clip" else own.get("coop", PLAIN),)

@@ -1,23 +1,25 @@
 """A folder of your own pictures: no code, no split file."""
 
 import hashlib
+import os
 from pathlib import Path
-
-from PIL import Image
+from unicodedata import normalize
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
+from softprompt.core.dataset import SPLITS, is_picture, list_folders
+from softprompt.core.log import logger
 
-SPLITS = ("train", "val", "test")
-SUFFIXES = frozenset(Image.registered_extensions())
 SHARES = (50, 70)  # percent: below 50 train, below 70 val, the rest test
 
 
 @DATASETS.register("folder")
 class Folder(Dataset):
-    """Pictures in ``PATH/{train,val,test}/<class>/*``, or in ``PATH/<class>/*``.
+    """Pictures in ``PATH/{train,val,test}/<class>/``, or in ``PATH/<class>/`` and divided here.
 
-    Without split folders each picture goes to train, val or test (50, 20 and 30 percent) by a hash
-    of its path below PATH, so adding pictures moves none. Folder names are the class names.
+    Folder names are the class names; folders inside a class folder belong to it. Without split
+    folders each picture goes to train, val or test (50, 20 and 30 percent) by a hash of its path
+    below PATH, so adding pictures moves no other. But a class's lowest hash is always train and its
+    highest test, so that a small class has both. With them, val may be missing.
     """
 
     def __init__(self, root, *, path: str = ""):
@@ -27,48 +29,126 @@ class Folder(Dataset):
             path: the folder, relative to DATASET.ROOT unless absolute.
         """
         super().__init__(root)
-        if not path:
-            raise UserError("DATASET.FOLDER.PATH is not set; it names the folder of pictures")
-        self.image_dir = self.root / Path(path).expanduser()
-        if not self.image_dir.is_dir():
-            raise UserError(f"DATASET.FOLDER.PATH: no such folder {self.image_dir}")
-        self.divided = (self.image_dir / "train").is_dir() or (self.image_dir / "test").is_dir()
-        if self.divided:
-            folders = [self.image_dir / name for name in SPLITS]
+        self.image_dir = self._existing(path)
+        self._ignored: list[Path] = []
+        named = [split for split in SPLITS if (self.image_dir / split).is_dir()]
+        others = [name for name in list_folders(self.image_dir) if name not in SPLITS]
+        # PATH/{bus,car,train}/*.jpg are three classes, no split
+        nested = any(list_folders(self.image_dir / split) for split in named)
+        if named and (nested or not others):
+            self._ignored += [self.image_dir / name for name in others] + _files(self.image_dir)
+            found = {split: self._classes(self.image_dir / split) for split in named}
         else:
-            folders = [self.image_dir]
             self.note = "non-standard split: 50/20/30 by a hash of each picture's path"
-        self.classnames = tuple(
-            sorted({place.name for folder in folders for place in _folders(folder)})
-        )
+            found = _divide(self._classes(self.image_dir))
+        self.classnames = tuple(sorted({name for classes in found.values() for name in classes}))
         if len(self.classnames) < 2:
             raise UserError(
-                f"{folders[0]} has {len(self.classnames)} class folders, but at least 2 are "
+                f"{self.image_dir} has one class, {self.classnames[0]!r}, but at least two are "
                 "needed: one folder for each class, its pictures in it"
+            )
+        self._splits = {
+            split: [
+                Item(file, label)
+                for label, name in enumerate(self.classnames)
+                for file in found.get(split, {}).get(name, [])
+            ]
+            for split in SPLITS
+        }
+        if self._ignored:
+            logger.info(
+                f"ignored in {self.image_dir}: {len(self._ignored)} that are no pictures of a "
+                f"class, such as {str(self._ignored[0].relative_to(self.image_dir))!r}"
             )
 
     def splits(self) -> dict[str, list[Item]]:
-        if self.divided:
-            return {name: self._items(self.image_dir / name) for name in SPLITS}
-        splits: dict[str, list[Item]] = {name: [] for name in SPLITS}
-        for item in self._items(self.image_dir):
-            digest = hashlib.sha256(item.path.encode()).digest()
+        return self._splits
+
+    def _existing(self, path: str) -> Path:
+        if not path:
+            raise UserError("DATASET.FOLDER.PATH is not set; it names the folder of pictures")
+        folder = self.root / Path(path).expanduser()
+        if not folder.is_dir():
+            message = f"DATASET.FOLDER.PATH: no folder {folder.absolute()}"
+            if Path(path).is_dir():
+                message += f"; it is looked for below DATASET.ROOT, so give {Path(path).absolute()}"
+            raise UserError(message)
+        return folder
+
+    def _classes(self, folder: Path) -> dict[str, list[str]]:
+        """Return the pictures of each class, as sorted paths below PATH."""
+        places = [folder / name for name in list_folders(folder)]
+        stray = _files(folder)
+        if not places:
+            pictures = any(is_picture(file.name) for file in stray)
+            wrong = "holds the pictures themselves" if pictures else "has no folders"
+            raise UserError(
+                f"{folder} {wrong}, but needs a folder for each class, {folder}/<class>/"
+            )
+        self._ignored += stray
+        listed = {place: self._pictures(place) for place in places}
+        deepest = [file for files in listed.values() for file in files]
+        if deepest and not any(file.parent in listed for file in deepest):
+            raise UserError(
+                f"the folders in {folder} hold no pictures, but folders of them, such as "
+                f"{deepest[0].parent}; DATASET.FOLDER.PATH must be the folder above the class "
+                "folders, or above train/, val/ and test/"
+            )
+        classes: dict[str, list[str]] = {}
+        for place, files in listed.items():
+            if not files:
+                raise UserError(f"the class folder {place} holds no picture")
+            paths = [file.relative_to(self.image_dir).as_posix() for file in files]
+            classes.setdefault(normalize("NFC", place.name), []).extend(paths)
+        return {name: sorted(paths, key=_unified) for name, paths in classes.items()}
+
+    def _pictures(self, place: Path) -> list[Path]:
+        """Return the pictures in and below a class folder; linked folders below it are ignored."""
+        pictures = []
+        for parent, folders, names in os.walk(place):
+            here = Path(parent)
+            self._ignored += [here / name for name in folders if (here / name).is_symlink()]
+            folders[:] = list_folders(here)
+            for name in names:
+                file = here / name
+                if not is_picture(name):
+                    self._ignored += [] if name.startswith(".") else [file]
+                    continue
+                if not file.exists():
+                    raise UserError(
+                        f"{file} is a link to {os.readlink(file)}, which does not exist"
+                    )
+                try:
+                    str(file).encode()
+                except UnicodeEncodeError:
+                    raise UserError(f"the name of {str(file)!r} is not UTF-8") from None
+                pictures.append(file)
+        return pictures
+
+
+def _files(folder: Path) -> list[Path]:
+    return [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
+
+
+def _unified(path: str) -> str:
+    """The path as every system spells it: macOS stores an accent apart from its letter."""
+    return normalize("NFC", path)
+
+
+def _divide(classes: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+    """Return the paths of each split by class."""
+    found: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
+    for name, paths in classes.items():
+        if len(paths) < 2:
+            raise UserError(
+                f"the class {name!r} has one picture, {paths[0]}, but needs at least two: one to "
+                "train on and one to test on"
+            )
+        hashes = {path: hashlib.sha256(_unified(path).encode()).digest() for path in paths}
+        lowest, highest = min(hashes.values()), max(hashes.values())
+        for path, digest in hashes.items():
             percent = int.from_bytes(digest[:4], "big") * 100 >> 32
-            splits[SPLITS[sum(percent >= share for share in SHARES)]].append(item)
-        return splits
-
-    def _items(self, folder: Path) -> list[Item]:
-        items = []
-        for place in _folders(folder):
-            label = self.classnames.index(place.name)
-            for file in sorted(place.rglob("*")):
-                if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
-                    items.append(Item(file.relative_to(self.image_dir).as_posix(), label))
-        return items
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    places = [place for place in folder.iterdir() if place.is_dir()]
-    return sorted(place for place in places if not place.name.startswith("."))
+            split = SPLITS[sum(percent >= share for share in SHARES)]
+            split = {lowest: "train", highest: "test"}.get(digest, split)
+            found[split].setdefault(name, []).append(path)
+    return found

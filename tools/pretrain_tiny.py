@@ -2,8 +2,8 @@
 
     python tools/pretrain_tiny.py
 
-draws a pool of captioned pictures (softprompt.core.drawing.captions), then trains the towers of core/assets/tiny.json
-from scratch with CLIP's loss. TIME
+draws a pool of captioned pictures (softprompt.core.drawing.captions), then trains the towers of
+core/assets/tiny.json from scratch with CLIP's loss. TIME
 """
 
 import argparse
@@ -43,12 +43,15 @@ def prepare(pictures: Tensor, side: int) -> Tensor:
     top, left = torch.randint(0, whole - window + 1, (2,)).tolist()
     images = pictures[:, top : top + window, left : left + window].permute(0, 3, 1, 2) / 255
     images = F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1)
+        for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
     return (images - mean) / std
 
 
 def encode_texts(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
-    """Text features (batch, dim) without the padding: positions after the end token do not matter."""
+    """Text features (batch, dim); nothing is computed for positions after the end token."""
     order = (tokens != 0).sum(1).argsort()
     features = []
     for group in order.chunk(CHUNKS):
@@ -62,10 +65,11 @@ def encode_texts(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
 
 def clip_loss(model: open_clip.CLIP, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """CLIP's loss and the share of pictures that find their caption."""
-    with torch.autocast("cpu", torch.bfloat16):
-        image = model.encode_image(images)
+    image = model.encode_image(images)
     text = encode_texts(model, tokens)
-    logits = model.logit_scale.exp() * F.normalize(image.float(), dim=1) @ F.normalize(text, dim=1).T
+    logits = (
+        model.logit_scale.exp() * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
+    )
     labels = torch.arange(len(images))
     loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
     return loss, (logits.argmax(1) == labels).float().mean()
@@ -79,33 +83,10 @@ def save(model: open_clip.CLIP, rows: Tensor, path: Path, notes: dict[str, str])
     save_file(tensors, path, metadata=notes)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=192)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--warmup", type=int, default=200)
-    parser.add_argument("--pool", type=int, default=60_000, help="captioned pictures drawn before training")
-    parser.add_argument("--wrong", type=int, default=15, help="percent of captions with a wrong class name")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=ASSETS / "tiny.safetensors")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    started = time.time()
-
-    config = json.loads((ASSETS / "tiny.json").read_text())
-    pictures, sentences = draw_pool(args.pool, args.seed, args.wrong)
-    pictures = torch.from_numpy(pictures)
-    tokens = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])(sentences)
-    # ids keep their order, so 0 stays the padding and the end token stays the largest
-    rows, tokens = tokens.unique(return_inverse=True)
-    print(f"{args.pool} pictures, {len(rows)} tokens, {time.time() - started:.0f} s", flush=True)
-    model = open_clip.CLIP(**{**config, "text_cfg": {**config["text_cfg"], "vocab_size": len(rows)}})
-
+def optimization(model: open_clip.CLIP, args: argparse.Namespace):
+    """AdamW and a schedule that rises linearly and falls as a cosine."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]  # biases, gains, the logit scale: no decay
+    others = [p for p in model.parameters() if p.ndim < 2]  # biases, gains, the logit scale
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
 
@@ -113,11 +94,35 @@ def main() -> None:
         ramp = min((step + 1) / args.warmup, 1.0)
         return ramp * 0.5 * (1 + math.cos(math.pi * step / args.steps))
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    notes = {"command": f"python tools/pretrain_tiny.py --steps {args.steps} --batch {args.batch} --lr {args.lr} "
-             f"--warmup {args.warmup} --pool {args.pool} --wrong {args.wrong} --seed {args.seed}",
-             "date": str(date.today()), "torch": torch.__version__, "open_clip": open_clip.__version__}
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    started = time.time()
+
+    config = json.loads((ASSETS / "tiny.json").read_text())
+    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
+    pictures, sentences = draw_pool(args.pool, args.seed, args.wrong)
+    pictures = torch.from_numpy(pictures)
+    # ids keep their order, so 0 stays the padding and the end token stays the largest
+    rows, tokens = tokenizer(sentences).unique(return_inverse=True)
+    print(f"{args.pool} pictures, {len(rows)} tokens, {time.time() - started:.0f} s", flush=True)
+    text_config = {**config["text_cfg"], "vocab_size": len(rows)}
+    model = open_clip.CLIP(**{**config, "text_cfg": text_config})
+    optimizer, schedule = optimization(model, args)
+    notes = {
+        "command": f"python tools/pretrain_tiny.py --steps {args.steps} --batch {args.batch} "
+        f"--lr {args.lr} --warmup {args.warmup} --pool {args.pool} --wrong {args.wrong} "
+        f"--seed {args.seed}",
+        "date": str(date.today()),
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+    }
     order = torch.empty(0, dtype=torch.long)
+    recent: list[tuple[float, float]] = []
     for step in range(args.steps):
         if len(order) < args.batch:
             order = torch.randperm(args.pool)
@@ -131,11 +136,31 @@ def main() -> None:
         schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
-        if step % 50 == 49 or step + 1 == args.steps:
-            print(f"step {step + 1}/{args.steps} loss {loss:.3f} accuracy {100 * accuracy:.1f} "
-                  f"scale {model.logit_scale.exp():.1f} {time.time() - started:.0f} s", flush=True)
+        recent.append((loss.item(), 100 * accuracy.item()))
+        if step % 50 == 49:
+            means, recent = np.mean(recent, axis=0), []
+            print(
+                f"step {step + 1}/{args.steps} loss {means[0]:.3f} accuracy {means[1]:.1f} "
+                f"scale {model.logit_scale.exp():.1f} {time.time() - started:.0f} s",
+                flush=True,
+            )
         if step % 250 == 249 or step + 1 == args.steps:  # an early end leaves a usable file
-            save(model, rows, args.output, {**notes, "step": str(step + 1), "seconds": f"{time.time() - started:.0f}"})
+            done = {"step": str(step + 1), "seconds": f"{time.time() - started:.0f}"}
+            save(model, rows, args.output, {**notes, **done})
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--batch", type=int, default=192)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--warmup", type=int, default=200, help="steps until the full rate")
+    parser.add_argument("--pool", type=int, default=80_000, help="pictures drawn before training")
+    parser.add_argument("--wrong", type=int, default=15, help="percent of captions that lie")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=ASSETS / "tiny.safetensors")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

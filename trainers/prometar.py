@@ -104,8 +104,7 @@ class ProMetaR(Trainer):
         log = {}
         if self.plain_step:
             ce, text, image = self.losses(batch, teacher_image)
-            with torch.no_grad():
-                self.update(self.modulated(ce, text + image, self.model.params()))
+            self.update(self.modulated(ce, text + image, self.model.params()))
             log = {"ce": ce, "text": text, "image": image}
 
         labels = torch.unique(batch.labels)

@@ -7,9 +7,18 @@ Colour = tuple[int, int, int]
 
 # the colours that captions name; a drawn colour is one of these with a little jitter
 COLOURS: dict[str, Colour] = {
-    "red": (214, 40, 44), "orange": (240, 134, 30), "yellow": (246, 212, 50), "green": (52, 160, 66),
-    "turquoise": (46, 190, 190), "blue": (44, 92, 214), "purple": (134, 60, 182), "pink": (244, 132, 180),
-    "brown": (128, 80, 44), "white": (246, 246, 242), "black": (28, 28, 32), "gray": (134, 136, 140),
+    "red": (214, 40, 44),
+    "orange": (240, 134, 30),
+    "yellow": (246, 212, 50),
+    "green": (52, 160, 66),
+    "turquoise": (46, 190, 190),
+    "blue": (44, 92, 214),
+    "purple": (134, 60, 182),
+    "pink": (244, 132, 180),
+    "brown": (128, 80, 44),
+    "white": (246, 246, 242),
+    "black": (28, 28, 32),
+    "gray": (134, 136, 140),
 }
 
 
@@ -18,9 +27,9 @@ class Look:
     """How a scene is laid out, coloured and developed."""
 
     # layout
-    scale: Range = (62, 92)  # half the object's side in percent of half the picture's
-    turn: int = 56  # largest rotation, in 1/1024 of a turn
-    clutter: Range = (0, 2)  # blobs behind the object
+    scale: Range = (54, 94)  # half the object's side in percent of half the picture's
+    turn: int = 64  # largest rotation, in 1/1024 of a turn
+    clutter: Range = (0, 3)  # blobs behind the object
     occluders: Range = (0, 0)  # blobs before it
     copies: Range = (1, 1)
     # ink
@@ -39,32 +48,58 @@ class Look:
     cast: int = 0  # largest colour cast, of 255
     blur: Range = (0, 0)  # passes of a 3 x 3 kernel
     pixel: tuple[int, ...] = (1,)  # side of a block of equal pixels
-    noise: Range = (2, 8)  # of 255
+    noise: Range = (2, 12)  # of 255
     levels: int = 0  # number of tones left, 0 for all
 
 
-# The web is clean and sharp. The evaluated domains look like the pictures of a cheap camera: what a model learned
-# from the web is only half right there, and there is something left for a prompt to learn.
+# The web is clean and sharp. The evaluated domains look like the pictures of a cheap camera: what
+# a model learned from the web is half right there, and something is left for a prompt to learn.
 _WEB = Look()
-_CAMERA = dict(saturation=(35, 75), contrast=(55, 80), cast=26, blur=(2, 3), noise=(18, 34), brightness=(-20, 30))
+_CAMERA = dict(
+    saturation=(35, 75),
+    contrast=(55, 80),
+    cast=26,
+    blur=(2, 3),
+    noise=(18, 34),
+    brightness=(-20, 30),
+)
 _PLAIN = replace(_WEB, scale=(46, 76), turn=100, clutter=(2, 4), relief=30, jitter=40, **_CAMERA)
 _SKETCH = replace(_WEB, lines=True, edge=2, paper=(240, 236, 226), shadow=False, jitter=8)
 
 LOOKS: dict[str, Look] = {
     # evaluated
     "plain": _PLAIN,
-    "v2": replace(_PLAIN, scale=(40, 68), turn=120, brightness=(-45, 5), noise=(24, 40), clutter=(3, 5)),
-    "sketch": replace(_SKETCH, scale=(50, 84), turn=90, edge=1, contrast=(60, 85), blur=(1, 1), noise=(18, 34)),
-    "rendition": replace(_PLAIN, edge=3, levels=5, pixel=(1, 2), blur=(0, 1), noise=(6, 14), saturation=(110, 160),
-                         contrast=(80, 105), hatch=14),
+    "v2": replace(
+        _PLAIN, scale=(40, 68), turn=120, brightness=(-45, 5), noise=(24, 40), clutter=(3, 5)
+    ),
+    "sketch": replace(
+        _SKETCH, scale=(50, 84), turn=90, edge=1, contrast=(60, 85), blur=(1, 1), noise=(18, 34)
+    ),
+    "rendition": replace(
+        _PLAIN,
+        edge=3,
+        levels=5,
+        pixel=(1, 2),
+        blur=(0, 1),
+        noise=(6, 14),
+        saturation=(110, 160),
+        contrast=(80, 105),
+        hatch=14,
+    ),
     "cluttered": replace(_PLAIN, clutter=(8, 12), occluders=(2, 3)),
     # not evaluated
     "web": _WEB,
-    "night": replace(_WEB, brightness=(-90, -60), contrast=(50, 70), cast=14, noise=(8, 20), saturation=(50, 90)),
+    "night": replace(
+        _WEB, brightness=(-90, -60), contrast=(50, 70), cast=14, noise=(8, 20), saturation=(50, 90)
+    ),
     "blueprint": replace(_SKETCH, paper=(28, 66, 148), ink=(226, 238, 255), relief=8),
     "pixel art": replace(_WEB, pixel=(4,), levels=6, noise=(0, 2), shadow=False, relief=4),
     "embroidery": replace(_WEB, hatch=40, edge=1, relief=24, noise=(4, 12)),
-    "watercolor": replace(_WEB, saturation=(50, 80), brightness=(20, 50), relief=40, blur=(1, 1), contrast=(70, 90)),
-    "chalkboard": replace(_SKETCH, paper=(40, 62, 54), ink=(232, 232, 220), edge=3, noise=(14, 26), hatch=20),
+    "watercolor": replace(
+        _WEB, saturation=(50, 80), brightness=(20, 50), relief=40, blur=(1, 1), contrast=(70, 90)
+    ),
+    "chalkboard": replace(
+        _SKETCH, paper=(40, 62, 54), ink=(232, 232, 220), edge=3, noise=(14, 26), hatch=20
+    ),
     "cartoon": replace(_WEB, edge=4, levels=6, noise=(0, 2), relief=0, saturation=(120, 150)),
 }

@@ -1,7 +1,7 @@
 """Integer raster graphics: random numbers, a sine, polygon filling, smooth noise.
 
-Every operation is integer arithmetic on bytes of SHAKE-128, so a picture is the same on every platform and with
-every version of numpy: no float is rounded and no numpy distribution is drawn from.
+Every operation is integer arithmetic on bytes of SHAKE-128, so a picture is the same on every
+platform and with every numpy: no float is rounded and no numpy distribution is drawn from.
 """
 
 import hashlib
@@ -66,7 +66,8 @@ class Dice:
 def fill(contours: list[np.ndarray]) -> tuple[slice, np.ndarray]:
     """Even-odd filling: the rows touched and the boolean mask (rows, GRID) inside.
 
-    Contours are (n, 2) integers (x, y) in STEPs, closed by themselves; a contour within another is a hole.
+    Contours are (n, 2) integers (x, y), STEP to a cell, and close by themselves; a contour within
+    another is a hole.
     """
     starts = np.concatenate(contours)
     ends = np.concatenate([np.roll(contour, -1, axis=0) for contour in contours])
@@ -77,8 +78,15 @@ def fill(contours: list[np.ndarray]) -> tuple[slice, np.ndarray]:
     edge, row = np.nonzero((y0 <= y) != (y1 <= y))
     x0, y0, x1, y1, y = x0[edge, 0], y0[edge, 0], x1[edge, 0], y1[edge, 0], y[row]
     crossing = x0 + (y - y0) * (x1 - x0) // (y1 - y0)
-    column = np.clip((crossing + STEP // 2 - 1) // STEP, 0, GRID)  # the first centre right of the crossing
-    flips = np.bincount(row * (GRID + 1) + column, minlength=(last - first) * (GRID + 1)).astype(np.uint8) & 1
+    column = np.clip(
+        (crossing + STEP // 2 - 1) // STEP, 0, GRID
+    )  # the first centre right of the crossing
+    flips = (
+        np.bincount(row * (GRID + 1) + column, minlength=(last - first) * (GRID + 1)).astype(
+            np.uint8
+        )
+        & 1
+    )
     inside = np.bitwise_xor.accumulate(flips.reshape(last - first, GRID + 1), axis=1)
     return slice(first, last), inside[:, :GRID].astype(bool)
 

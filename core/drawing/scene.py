@@ -2,17 +2,38 @@
 
 import numpy as np
 
+from .contours import UNIT, oval
 from .looks import COLOURS, LOOKS, Colour, Look
-from .outlines import EXTRA, SHAPES, UNIT, oval
-from .raster import GRID, ONE, SIZE, STEP, TURN, Dice, blur, cosine, fill, pixelate, sine, smooth_noise
+from .outlines import EXTRA, SHAPES
+from .raster import (
+    GRID,
+    ONE,
+    SIZE,
+    STEP,
+    TURN,
+    Dice,
+    blur,
+    cosine,
+    fill,
+    pixelate,
+    sine,
+    smooth_noise,
+)
 from .weaves import PERIOD, WEAVES
 
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "shapes": tuple(SHAPES),
+    "patterns": tuple(WEAVES),
+    "extra": tuple(EXTRA),
+}
 _OBJECTS = {**SHAPES, **EXTRA}
 _X, _Y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
 
 
-def paint(dice: Dice, classname: str, look: Look, colour: str | None = None, backdrop: str | None = None) -> np.ndarray:
-    """A picture (SIZE, SIZE, 3) uint8; the colours are names of `COLOURS`, by default the dice's choice."""
+def paint(
+    dice: Dice, classname: str, look: Look, colour: str | None = None, backdrop: str | None = None
+) -> np.ndarray:
+    """A picture (SIZE, SIZE, 3) uint8; the colours are names of `COLOURS`, random by default."""
     palette = _palette(dice, look, colour, backdrop)
     canvas = _backdrop(dice, look, palette["backdrop"])
     if classname in WEAVES:
@@ -22,9 +43,13 @@ def paint(dice: Dice, classname: str, look: Look, colour: str | None = None, bac
     return _develop(dice, look, canvas)
 
 
-def _palette(dice: Dice, look: Look, colour: str | None, backdrop: str | None) -> dict[str, np.ndarray]:
+def _palette(
+    dice: Dice, look: Look, colour: str | None, backdrop: str | None
+) -> dict[str, np.ndarray]:
     def stray(rgb: Colour) -> np.ndarray:
-        return np.array([min(max(c + dice.between(-look.jitter, look.jitter), 0), 255) for c in rgb], np.int32)
+        return np.array(
+            [min(max(c + dice.between(-look.jitter, look.jitter), 0), 255) for c in rgb], np.int32
+        )
 
     def other(name: str | None, *taken: np.ndarray) -> np.ndarray:
         """The named colour, or one that can be told from those taken."""
@@ -37,8 +62,14 @@ def _palette(dice: Dice, look: Look, colour: str | None, backdrop: str | None) -
     back = stray(look.paper) if look.paper else other(backdrop)
     main = other(colour, back)
     ink = np.array(look.ink, np.int32)
-    return {"backdrop": back, "main": main, "second": other(None, back, main), "dark": main * 5 // 12,
-            "light": (main + 510) // 3, "ink": ink}
+    return {
+        "backdrop": back,
+        "main": main,
+        "second": other(None, back, main),
+        "dark": main * 5 // 12,
+        "light": (main + 510) // 3,
+        "ink": ink,
+    }
 
 
 def _backdrop(dice: Dice, look: Look, colour: np.ndarray) -> np.ndarray:
@@ -51,10 +82,12 @@ def _backdrop(dice: Dice, look: Look, colour: np.ndarray) -> np.ndarray:
     return colour * light[..., None] // 100
 
 
-def _objects(dice: Dice, classname: str, look: Look, canvas: np.ndarray, palette: dict[str, np.ndarray]) -> np.ndarray:
+def _objects(
+    dice: Dice, classname: str, look: Look, canvas: np.ndarray, palette: dict[str, np.ndarray]
+) -> np.ndarray:
     layer = np.zeros((GRID, GRID), np.int64)  # which of the inks below covers a cell, 0 for none
-    inks = [palette["backdrop"], palette["ink"], *(palette[role] for role in ("main", "second", "dark", "light"))]
     roles = {"main": 2, "second": 3, "dark": 4, "light": 5}
+    inks = [np.zeros(3, np.int32), palette["ink"], *(palette[role] for role in roles)]
 
     def lay(contours: list[np.ndarray], ink: int) -> None:
         rows, inside = fill(contours)
@@ -85,9 +118,9 @@ def _objects(dice: Dice, classname: str, look: Look, canvas: np.ndarray, palette
         if look.lines:
             layer[:] = 0
         layer[border] = 1
-    inked = np.array(inks)[layer] * (layer > 0)[..., None]  # (GRID, GRID, 3)
-    total = inked.reshape(SIZE, 2, SIZE, 2, 3).sum((1, 3))
-    light = 108 - (_X + _Y) * 16 // (2 * SIZE) - _threads(dice, look.hatch)  # lit from the upper left
+    total = _pixels(np.array(inks, np.int32)[layer])  # (SIZE, SIZE, 3)
+    # lit from the upper left
+    light = 108 - (_X + _Y) * 16 // (2 * SIZE) - _threads(dice, look.hatch)
     return (canvas * (4 - _coverage(layer > 0)[..., None]) + total * light[..., None] // 100) >> 2
 
 
@@ -98,11 +131,13 @@ def _blob(dice: Dice, largest: int) -> np.ndarray:
         corners = dice.between(3, 5)
         outline = outline[[dice.below(4) + i * 20 // corners for i in range(corners)]]
     scale = GRID * STEP // 2
-    return outline * scale // (100 * UNIT) + np.array([dice.below(GRID * STEP), dice.below(GRID * STEP)])
+    return outline * scale // (100 * UNIT) + np.array(
+        [dice.below(GRID * STEP), dice.below(GRID * STEP)]
+    )
 
 
 def _poses(dice: Dice, look: Look, copies: int):
-    """For each copy a function that turns and scales contours into grid units, and where to put the result."""
+    """For each copy a function that turns and scales contours into grid units, and its place."""
     frame = GRID * STEP
     side = 1 if copies == 1 else 2 if copies <= 4 else 3  # copies stand in a square of side x side
     cells = list(range(side * side))
@@ -116,17 +151,26 @@ def _poses(dice: Dice, look: Look, copies: int):
         matrix = np.array([[c * wide * mirror, s * wide * mirror], [-s * tall, c * tall]], np.int64)
 
         def turn(contour: np.ndarray, matrix: np.ndarray = matrix) -> np.ndarray:
-            # ONE * 100 * 100 undoes the fixed point and both percentages; 100 UNITs are half the frame
+            # ONE * 100 * 100 undoes the fixed point and both percentages; 100 UNITs: half a frame
             return contour @ matrix * (frame // 2) // (ONE * 10_000 * 100 * UNIT * side)
 
         slack = max(frame * (100 - percent) // 200, frame // 50) * 2 // 3 // side
-        centre = [(2 * k + 1) * frame // (2 * side) + dice.between(-slack, slack) for k in (cell % side, cell // side)]
+        centre = [
+            (2 * k + 1) * frame // (2 * side) + dice.between(-slack, slack)
+            for k in (cell % side, cell // side)
+        ]
         yield turn, np.array(centre)
 
 
 def _coverage(mask: np.ndarray) -> np.ndarray:
     """How many of a pixel's four cells are set, (SIZE, SIZE)."""
-    return mask.reshape(SIZE, 2, SIZE, 2).sum((1, 3))
+    return _pixels(mask.astype(np.int32))
+
+
+def _pixels(cells: np.ndarray) -> np.ndarray:
+    """The sum of each pixel's four cells: (GRID, GRID, ...) to (SIZE, SIZE, ...)."""
+    rows = cells[::2] + cells[1::2]
+    return rows[:, ::2] + rows[:, 1::2]
 
 
 def _borders(layer: np.ndarray, width: int) -> np.ndarray:
@@ -142,12 +186,19 @@ def _borders(layer: np.ndarray, width: int) -> np.ndarray:
 def _threads(dice: Dice, strength: int) -> np.ndarray:
     if not strength:
         return np.zeros((SIZE, SIZE), np.int64)
-    return (_X + dice.pick((-2, -1, 1, 2)) * _Y) % 4 * strength // 3 + dice.array("thread", SIZE, SIZE) * strength // 512
+    lean = dice.pick((-2, -1, 1, 2))
+    return (_X + lean * _Y) % 4 * strength // 3 + dice.array(
+        "thread", SIZE, SIZE
+    ) * strength // 512
 
 
-def _weave(dice: Dice, classname: str, look: Look, canvas: np.ndarray, colour: np.ndarray) -> np.ndarray:
+def _weave(
+    dice: Dice, classname: str, look: Look, canvas: np.ndarray, colour: np.ndarray
+) -> np.ndarray:
     scale = 12 + dice.between(*look.scale) * 32 // 100  # cells a repeat
-    angle = dice.between(-look.turn, look.turn) + dice.below(2) * (TURN // 4 if classname != "bricks" else 0)
+    angle = dice.between(-look.turn, look.turn) + dice.below(2) * (
+        TURN // 4 if classname != "bricks" else 0
+    )
     x, y = np.meshgrid(np.arange(GRID), np.arange(GRID))
     c, s = (value * PERIOD // scale for value in (cosine(angle), sine(angle)))
     u = (x * c - y * s) // ONE + dice.below(PERIOD)
@@ -168,7 +219,9 @@ def _develop(dice: Dice, look: Look, canvas: np.ndarray) -> np.ndarray:
         canvas = blur(canvas)
     gray = (canvas * np.array([77, 150, 29])).sum(2, keepdims=True) >> 8
     canvas = gray + (canvas - gray) * dice.between(*look.saturation) // 100
-    canvas = 128 + (canvas - 128) * dice.between(*look.contrast) // 100 + dice.between(*look.brightness)
+    canvas = (
+        128 + (canvas - 128) * dice.between(*look.contrast) // 100 + dice.between(*look.brightness)
+    )
     canvas = canvas + np.array([dice.between(-look.cast, look.cast) for _ in range(3)])
     block = dice.pick(look.pixel)
     if block > 1:
@@ -183,9 +236,7 @@ def _develop(dice: Dice, look: Look, canvas: np.ndarray) -> np.ndarray:
 
 
 def draw(family: str, classname: str, domain: str, index: int, seed: int = 0) -> np.ndarray:
-    """Picture `index` of a class in a domain, (SIZE, SIZE, 3) uint8; the same arguments give the same picture."""
-    from . import FAMILIES
-
+    """Picture `index` of a class in a domain, (SIZE, SIZE, 3) uint8; it depends on no more."""
     if classname not in FAMILIES.get(family, ()):
         raise KeyError(f"no class {classname!r} in the family {family!r}: {FAMILIES}")
     if domain not in LOOKS:

@@ -7,7 +7,9 @@ import numpy as np
 from .raster import ONE, TURN, sine
 
 PERIOD = 256  # coordinate units in one repeat of a pattern
-_WAVE = np.array([sine(i * TURN // PERIOD) for i in range(PERIOD)]) * 40 // ONE  # one period, amplitude 40
+_WAVE = (
+    np.array([sine(i * TURN // PERIOD) for i in range(PERIOD)]) * 40 // ONE
+)  # one period, amplitude 40
 
 
 def _fold(t: np.ndarray, period: int = PERIOD) -> np.ndarray:
@@ -40,7 +42,9 @@ WEAVES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "bricks": lambda u, v: (v % 128 > 26) & (_staggered(u, v, 128) % 256 > 26),
     "waves": lambda u, v: (v + _WAVE[u % PERIOD]) % 150 < 72,
     "grid": lambda u, v: (u % 256 < 52) | (v % 256 < 52),
-    "plaid": lambda u, v: ((u % 256 < 120) & ((u + v) // 12 % 2 == 0)) ^ ((v % 256 < 120) & ((u + v) // 12 % 2 == 1)),
+    "plaid": lambda u, v: (
+        ((u % 256 < 120) & ((u + v) // 12 % 2 == 0)) ^ ((v % 256 < 120) & ((u + v) // 12 % 2 == 1))
+    ),
     "scales": _scales,
     "honeycomb": _honeycomb,
 }

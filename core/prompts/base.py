@@ -40,6 +40,7 @@ class PromptLearner(nn.Module):
     def __init__(self, template: str, n_context: int = 0):
         super().__init__()
         self.template = template
+        self.templates = (template,)  # more than one: an ensemble, of a learner without context
         self.n_context = n_context
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
@@ -73,20 +74,20 @@ def context(clip, phrase: str, n: int) -> tuple[str, Tensor]:
     """Return the template that goes with ``n`` context vectors and their start ``(n, width)``.
 
     With a ``phrase`` such as "a photo of a" the vectors start at the embeddings of its first ``n``
-    tokens, and further words of it stay in the sentence as they are. Without one they are drawn
-    from N(0, 0.02^2), and "X" holds their places in the sentence.
+    tokens, and further words of it stay in the sentence as they are. Where it is too short, its
+    words stand last and the vectors before them start at 0, as ProGrad has it. Without a phrase
+    the vectors are drawn from N(0, 0.02^2). "X" holds the place of a vector without a word.
     """
     if n < 1:
         raise UserError(f"the number of context vectors is {n}, but must be at least 1")
     if not phrase:
         return " ".join(["X"] * n) + " {}.", random_vectors(n, clip.text_width).detach()
-    embedded = clip.embed_words(phrase)
-    if n > len(embedded):
-        raise UserError(
-            f"the start phrase {phrase!r} has {len(embedded)} tokens, too few for {n} context "
-            "vectors; give a longer phrase, fewer vectors, or '' for a random start"
-        )
-    return phrase + " {}.", embedded[:n].clone()
+    # Counted in words, as the official code does: of "a type of pet, a photo of a", eight words and
+    # nine tokens, the ninth token then stays in the sentence as it is.
+    empty = max(0, n - len(phrase.split()))
+    words = clip.embed_words(phrase)[: n - empty]
+    start = torch.cat([words.new_zeros(empty, clip.text_width), words])
+    return "X " * empty + phrase + " {}.", start
 
 
 def check_depth(given: int, blocks: int, option: str) -> None:

@@ -1,0 +1,55 @@
+"""Datasets of generated pictures, drawn when they are read: nothing to download, nothing stored."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from softprompt.core.dataset import Dataset, Item
+from softprompt.core.drawing import FAMILIES, draw
+
+TRAIN, VAL, TEST = 64, 16, 60  # pictures a class
+FIRST = {"train": 0, "val": 10_000, "test": 20_000}  # where each split's picture numbers begin
+
+
+class DrawnDataset(Dataset):
+    """Base of the generated datasets: a family of classes in one domain.
+
+    A domain other than "plain" is there to test on, as the variants of ImageNet are.
+    """
+
+    family = "shapes"
+    domain = "plain"
+
+    def __init__(self, root: str | Path):
+        super().__init__(root)
+        self.classnames = FAMILIES[self.family]
+        self.image_dir = Path(self.family, self.domain)
+
+    def splits(self) -> dict[str, list[Item]]:
+        counts = {"train": TRAIN, "val": VAL, "test": TEST}
+        if self.domain != "plain":
+            counts = {"train": 0, "val": 0, "test": TEST}
+        return {
+            split: [
+                Item(f"{name}/{FIRST[split] + number}", label)
+                for label, name in enumerate(self.classnames)
+                for number in range(count)
+            ]
+            for split, count in counts.items()
+        }
+
+    def reader(self) -> Callable[[str], Image.Image]:
+        return DrawingReader(self.family, self.domain)
+
+
+class DrawingReader:
+    """Draws the picture that a path such as "circle/20003" names."""
+
+    def __init__(self, family: str, domain: str):
+        self.family = family
+        self.domain = domain
+
+    def __call__(self, path: str) -> Image.Image:
+        classname, number = path.split("/")
+        return Image.fromarray(draw(self.family, classname, self.domain, int(number)))

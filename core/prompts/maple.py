@@ -1,0 +1,61 @@
+"""MaPLe: image prompts that are linear functions of the text prompts."""
+
+from copy import deepcopy
+
+from torch import Tensor, nn
+
+from softprompt.core.errors import UserError
+from softprompt.core.prompts.base import (
+    PromptLearner,
+    Prompts,
+    check_depth,
+    context,
+    random_vectors,
+)
+from softprompt.core.registry import PROMPT_LEARNERS
+
+
+@PROMPT_LEARNERS.register("maple")
+class MaPLe(PromptLearner):
+    """Multi-modal Prompt Learning: https://arxiv.org/abs/2210.03117.
+
+    ``V_i = W_i P_i + b_i`` gives the image prompt of block i from its text prompt. The widths are
+    the backbone's; the official code has those of ViT-B written in.
+    """
+
+    def __init__(
+        self,
+        clip,
+        classnames,
+        *,
+        n_ctx: int = 2,
+        prompt_depth: int = 9,
+        ctx_init: str = "a photo of a",
+    ):
+        """Make the text prompts and the coupling maps.
+
+        Args:
+            n_ctx: vectors in each tower.
+            prompt_depth: blocks of each tower that receive fresh ones, the first included.
+            ctx_init: words at whose embeddings the first ones start; "": random.
+        """
+        check_depth(prompt_depth, min(clip.text_depth, clip.image_depth), "PROMPT_DEPTH")
+        if prompt_depth < 1:
+            raise UserError("PROMPT_DEPTH is 0, but must be at least 1")
+        template, start = context(clip, ctx_init, n_ctx)
+        super().__init__(template, n_ctx)
+        self.text = nn.ParameterList([nn.Parameter(start)])
+        self.text.extend(random_vectors(n_ctx, clip.text_width) for _ in range(prompt_depth - 1))
+        first, deep = (nn.Linear(clip.text_width, clip.image_width) for _ in range(2))
+        copies = [deepcopy(deep) for _ in range(prompt_depth - 1)]  # alike at the start
+        self.coupling = nn.ModuleList([first, *copies])
+
+    def forward(self, image_features: Tensor | None = None) -> Prompts:
+        text = list(self.text)
+        image = [couple(prompt) for couple, prompt in zip(self.coupling, text, strict=True)]
+        return Prompts(
+            text=text[0],
+            deep_text=tuple(text[1:]),
+            image=image[0],
+            deep_image=tuple(image[1:]),
+        )

@@ -1,0 +1,43 @@
+"""VPT: prompts in the image tower alone."""
+
+from torch import Tensor, nn
+
+from softprompt.core.errors import UserError
+from softprompt.core.prompts.base import PromptLearner, Prompts, check_depth, random_vectors
+from softprompt.core.registry import PROMPT_LEARNERS
+
+
+@PROMPT_LEARNERS.register("vpt")
+class VPT(PromptLearner):
+    """Visual Prompt Tuning, https://arxiv.org/abs/2203.12119, with CLIP's text as classifier.
+
+    Depth 1 is VPT-shallow, the tower's full depth VPT-deep.
+    """
+
+    def __init__(
+        self,
+        clip,
+        classnames,
+        *,
+        n_ctx_vision: int = 8,
+        prompt_depth_vision: int = 12,
+        ctx_init: str = "a photo of a",
+    ):
+        """Make the prompt vectors.
+
+        Args:
+            n_ctx_vision: vectors appended to the image's patches.
+            prompt_depth_vision: blocks that receive fresh ones, the first included.
+            ctx_init: the fixed words before the class name.
+        """
+        super().__init__(f"{ctx_init} {{}}.")
+        check_depth(prompt_depth_vision, clip.image_depth, "PROMPT_DEPTH_VISION")
+        if n_ctx_vision < 1 or prompt_depth_vision < 1:
+            raise UserError("VPT needs N_CTX_VISION and PROMPT_DEPTH_VISION of at least 1")
+        self.image = nn.ParameterList(
+            random_vectors(n_ctx_vision, clip.image_width) for _ in range(prompt_depth_vision)
+        )
+
+    def forward(self, image_features: Tensor | None = None) -> Prompts:
+        first, *deep = self.image
+        return Prompts(image=first, deep_image=tuple(deep))

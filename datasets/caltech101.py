@@ -1,0 +1,19 @@
+"""Caltech101: photographs of a hundred kinds of objects."""
+
+from softprompt.core import DATASETS
+from softprompt.core.splits import SplitFileDataset
+from softprompt.core.templates import PLAIN
+
+
+@DATASETS.register("caltech101")
+class Caltech101(SplitFileDataset):
+    """Learning Generative Visual Models from Few Examples, https://data.caltech.edu/records/20086.
+
+    ``ROOT/caltech-101/101_ObjectCategories/<class>/*.jpg``. CoOp leaves out two of the folders and
+    numbers the others by name, upper case first: face, leopard, motorbike, accordion ...
+    """
+
+    folder = "caltech-101"
+    images = "101_ObjectCategories"
+    split_file = "split_zhou_Caltech101.json"
+    templates = {"coop": PLAIN}

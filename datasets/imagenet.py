@@ -1,0 +1,33 @@
+"""ImageNet: photographs of a thousand kinds of things."""
+
+from softprompt.core import DATASETS, Item
+from softprompt.core.dataset import list_folders
+from softprompt.core.imagenet import ImageNetFolders
+from softprompt.core.log import logger
+from softprompt.core.templates import PLAIN, SELECT
+
+
+@DATASETS.register("imagenet")
+class ImageNet(ImageNetFolders):
+    """ImageNet Large Scale Visual Recognition Challenge, https://arxiv.org/abs/1409.0575.
+
+    ``ROOT/imagenet/images/{train,val}/<WordNet id>/*.JPEG``. The official validation pictures are
+    both val and test; without train/ the dataset can be evaluated only.
+    """
+
+    folder = "imagenet"
+    images = "images"
+    templates = {"coop": PLAIN, "select": SELECT}
+
+    def name_folders(self, names):
+        found = set(self.wnids(self.image_dir / "val", names))
+        train = self.image_dir / "train"
+        if list_folders(train):
+            found.update(self.wnids(train, names))
+        else:
+            logger.info(f"no class folders in {train}: nothing to train on")
+        return {wnid: names[wnid] for wnid in sorted(found)}
+
+    def splits(self) -> dict[str, list[Item]]:
+        val = self.list_items("val")
+        return {"train": self.list_items("train"), "val": val, "test": val}

@@ -1,0 +1,160 @@
+"""What the tests share: the checkout as ``softprompt``, one thread, a small random CLIP."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+import _checkout  # noqa: E402, F401
+
+torch.set_num_threads(1)
+NAMES = ("song bird", "jet_airplane", "dog", "container ship", "tree")
+
+
+def pytest_configure(config):
+    from softprompt.core.plugins import import_built_in
+
+    import_built_in()
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
+
+
+def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
+    """A random CLIP of OpenAI's kind, small enough that a training step takes milliseconds."""
+    import open_clip
+
+    from softprompt.core.clip import FrozenCLIP
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.CLIP(
+            embed_dim=32,
+            quick_gelu=True,
+            vision_cfg={
+                "image_size": 32,
+                "layers": layers,
+                "width": 64,
+                "patch_size": 16,
+                "head_width": 32,
+            },
+            text_cfg={
+                "context_length": 77,
+                "vocab_size": 49408,
+                "width": 48,
+                "heads": 2,
+                "layers": layers,
+            },
+        )
+        for name, value in model.named_parameters():
+            if ".ln_" in name or name.endswith("bias") or name.startswith("ln_"):
+                value.data += 0.1 * torch.randn_like(value)  # else they could be left out unnoticed
+        model.token_embedding.weight.data *= 10
+        model.logit_scale.data.fill_(3.0)
+    tokenizer = open_clip.get_tokenizer("ViT-B-16")
+    return FrozenCLIP(model.to(dtype), tokenizer, name="small", weights="random")
+
+
+@pytest.fixture(scope="session")
+def clip():
+    return build_small_clip()
+
+
+@pytest.fixture
+def make_clip():
+    return build_small_clip
+
+
+@pytest.fixture
+def names() -> tuple[str, ...]:
+    return NAMES
+
+
+def build_batch(size: int = 8, dtype: torch.dtype = torch.float32):
+    from softprompt.core.trainer import Batch
+
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(size, 3, 32, 32, generator=generator).to(dtype)
+    return Batch(images, torch.arange(size) % len(NAMES))
+
+
+@pytest.fixture
+def batch():
+    return build_batch()
+
+
+@pytest.fixture
+def make_batch():
+    return build_batch
+
+
+# Learners and trainers of the matrix are built at a size that the small CLIP has.
+SMALL_OPTIONS = {
+    "ivlp": {"prompt_depth_text": 3, "prompt_depth_vision": 3},
+    "vpt": {"prompt_depth_vision": 3},
+    "maple": {"prompt_depth": 3},
+    "language_only": {"prompt_depth": 3},
+    "promptsrc": {"gpa_mean": 2.0},
+}
+
+
+def build_model(name: str, clip, classnames=NAMES, **options):
+    """A model with a prompt learner from the registry, always with the same start."""
+    from softprompt.core.model import PromptedCLIP
+    from softprompt.core.registry import PROMPT_LEARNERS
+    from softprompt.core.seeding import seeded
+
+    with seeded(0, "init"):
+        options = SMALL_OPTIONS.get(name, {}) | options
+        learner = PROMPT_LEARNERS[name](clip, classnames, **options)
+    learner.to(clip.model.logit_scale.dtype)
+    return PromptedCLIP(clip, learner, classnames)
+
+
+def build_trainer(name: str, model, epochs: int = 3, lr: float = 0.01, **options):
+    from softprompt.core.optim import Optim
+    from softprompt.core.registry import TRAINERS
+    from softprompt.core.seeding import seeded
+
+    with seeded(0, "trainer"):
+        trainer = TRAINERS[name](model, **(SMALL_OPTIONS.get(name, {}) | options))
+    trainer.to(model.clip.model.logit_scale.dtype)
+    trainer.prepare(Optim(lr=lr, epochs=epochs, warmup_epochs=0))
+    trainer.start_epoch(0)
+    return trainer
+
+
+@pytest.fixture
+def make_model():
+    return build_model
+
+
+@pytest.fixture
+def make_trainer():
+    return build_trainer
+
+
+@pytest.fixture
+def plugin_file(tmp_path):
+    """Write a plugin and return its path; what it registers is forgotten after the test."""
+    from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
+
+    registries = (DATASETS, PROMPT_LEARNERS, TRAINERS)
+    before = [dict(registry._classes) for registry in registries]
+
+    def write(text: str, name: str = "my_plugin.py") -> Path:
+        file = tmp_path / name
+        file.write_text(text)
+        return file
+
+    yield write
+    for registry, classes in zip(registries, before, strict=True):
+        registry._classes.clear()
+        registry._classes.update(classes)
+    for module in [name for name in sys.modules if name.startswith("softprompt_plugin_")]:
+        del sys.modules[module]

@@ -1,0 +1,142 @@
+"""Every registered learner under every registered trainer; a plugin is tested without a new test."""
+
+import pytest
+import torch
+
+from softprompt.core import checkpoint
+from softprompt.core.config import defaults
+from softprompt.core.errors import UserError
+from softprompt.core.plugins import import_built_in
+from softprompt.core.registry import PROMPT_LEARNERS, TRAINERS
+
+import_built_in()
+LEARNERS = [name for name in PROMPT_LEARNERS.names() if name != "zeroshot"]
+PAIRS = [(learner, trainer) for learner in LEARNERS for trainer in TRAINERS.names()]
+
+
+def weights(clip) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in clip.model.state_dict().items()}
+
+
+@pytest.mark.parametrize(("learner", "trainer"), PAIRS)
+def test_any_learner_trains_under_any_trainer(
+    learner, trainer, clip, batch, make_model, make_trainer, tmp_path
+):
+    frozen = weights(clip)
+    model = make_model(learner, clip)
+    method = make_trainer(trainer, model, epochs=5)
+    torch.manual_seed(0)
+    before = torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels)
+    for epoch in range(5):
+        method.start_epoch(epoch)
+        for value in method.step(batch).values():
+            assert torch.isfinite(value)
+        method.after_epoch(epoch)
+    after = torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels)
+    assert after < before
+    assert all((value == frozen[name]).all() for name, value in clip.model.state_dict().items())
+
+    checkpoint.save(tmp_path, 1, model.learner.state_dict(), {"learner": learner}, {})
+    tensors, header = checkpoint.load_prompts(tmp_path / "epoch-1" / checkpoint.PROMPTS)
+    assert header["learner"] == learner
+    fresh = make_model(learner, clip)
+    checkpoint.load_into(fresh.learner, tensors, tmp_path)
+    assert torch.equal(fresh(batch.images).logits, model(batch.images).logits)
+
+
+@pytest.mark.parametrize(("learner", "trainer"), PAIRS)
+def test_any_combination_resumes_bit_for_bit(
+    learner, trainer, clip, batch, make_model, make_trainer, tmp_path
+):
+    from softprompt.core.loop import fit
+    from softprompt.core.optim import Optim
+
+    class Batches:
+        def __len__(self):
+            return 2
+
+        def epoch(self, epoch):
+            if epoch == self.cut:
+                raise KeyboardInterrupt
+            return iter([batch._replace(images=batch.images + 0.1 * epoch)] * 2)
+
+    def run(folder, cut=None):
+        model = make_model(learner, clip)
+        method = make_trainer(trainer, model)
+        Batches.cut = cut
+        fit(method, Batches(), Optim(lr=0.01, epochs=3), folder=folder, seed=1, meta={})
+        return model.params()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", cut=2)
+    resumed = run(tmp_path / "cut")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_zeroshot_cannot_be_trained(clip, make_model, make_trainer):
+    with pytest.raises(UserError, match="nothing to train.*--eval-only"):
+        make_trainer("erm", make_model("zeroshot", clip))
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize(
+    ("trainer", "options"),
+    [
+        ("kgcoop", {"weight": 0.0}),
+        ("prograd", {"strength": 0.0}),
+        (
+            "promptsrc",
+            {"text_weight": 0.0, "image_weight": 0.0, "logit_weight": 0.0, "gpa": False},
+        ),
+        ("prometar", {"text_weight": 0.0, "image_weight": 0.0, "episode": False}),
+    ],
+)
+def test_a_term_switched_off_is_erm(
+    learner, trainer, options, clip, batch, make_model, make_trainer
+):
+    trained = []
+    for name, chosen in (("erm", {}), (trainer, options)):
+        model = make_model(learner, clip)
+        method = make_trainer(name, model, **chosen)
+        for _ in range(3):
+            method.step(batch)
+        trained.append(model.params())
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+
+
+def test_ivlp_without_text_prompts_is_vpt(clip, batch, make_model, make_trainer):
+    trained = []
+    for name, options in (
+        ("vpt", {"n_ctx_vision": 4}),
+        ("ivlp", {"n_ctx_text": 0, "n_ctx_vision": 4}),
+    ):
+        model = make_model(name, clip, **options)
+        method = make_trainer("erm", model)
+        for _ in range(3):
+            method.step(batch)
+        trained.append(model.params())
+    assert trained[0].keys() == trained[1].keys()
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+
+
+def test_no_gate_grows_with_the_square_of_a_matrix(clip, make_model, make_trainer):
+    model = make_model("maple", clip)
+    method = make_trainer("prometar", model)
+    largest = max(value.numel() for value in model.params().values())
+    assert max(value.numel() for value in method.gates.parameters()) < 4 * largest
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_half_precision_trains(learner, make_clip, batch, make_model, make_trainer):
+    clip = make_clip()
+    clip.precision = "bf16"
+    model = make_model(learner, clip)
+    method = make_trainer("erm", model)
+    losses = [method.step(batch)["ce"].item() for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert all(value.dtype == torch.float32 for value in model.params().values())
+
+
+def test_options_have_settings_in_every_section():
+    assert {"DATASET", "PROMPT", "TRAINER", "MODEL", "OPTIM", "TEST"} <= set(defaults())

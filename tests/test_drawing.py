@@ -1,0 +1,60 @@
+"""The generated pictures: same bytes everywhere, distinct, of disjoint classes."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from softprompt.core.drawing import DOMAINS, EVALUATED_DOMAINS, FAMILIES, SIZE, captions, draw
+
+# A change of these is a change of the datasets: results before and after cannot be compared.
+DIGESTS = {
+}
+
+
+@pytest.mark.parametrize(("family", "classname", "domain", "index"), DIGESTS)
+def test_bytes_are_the_same_on_every_platform(family, classname, domain, index):
+    digest = hashlib.sha256(draw(family, classname, domain, index).tobytes()).hexdigest()
+    assert digest[:16] == DIGESTS[family, classname, domain, index]
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_class_can_be_drawn_in_every_domain(family, domain):
+    for classname in FAMILIES[family]:
+        picture = draw(family, classname, domain, 0)
+        assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
+        assert picture.std() > 1
+
+
+def test_index_and_seed_change_the_picture():
+    keys = [(index, seed) for index in range(100) for seed in range(3)]
+    pictures = {draw("shapes", "star", "plain", index, seed).tobytes() for index, seed in keys}
+    assert len(pictures) == len(keys)
+
+
+def test_class_names_are_of_one_family_only():
+    names = [name for family in FAMILIES.values() for name in family]
+    assert len(names) == len(set(names))
+    assert len(FAMILIES["shapes"]) % 2 == 0
+    assert set(EVALUATED_DOMAINS) < set(DOMAINS)
+
+
+def test_unknown_classes_and_domains_are_named():
+    with pytest.raises(KeyError, match="moon"):
+        draw("shapes", "moon", "plain", 0)
+    with pytest.raises(KeyError, match="attic"):
+        draw("shapes", "star", "attic", 0)
+
+
+def test_captions_name_their_class_unless_wrong():
+    for index in range(50):
+        _, caption = captions.pair(index, families=("extra",), wrong=0)
+        assert any(name in caption for name in FAMILIES["extra"])
+        assert "{" not in caption
+
+
+def test_captions_without_evaluated_domains_and_classes():
+    sentences = [captions.pair(i, families=("extra",), evaluated=False)[1] for i in range(150)]
+    for word in ("sketch", "drawing", "rendition", "painting", *FAMILIES["shapes"]):
+        assert not any(f" {word} " in f" {sentence.strip('.')} " for sentence in sentences)

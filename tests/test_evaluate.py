@@ -1,0 +1,49 @@
+import pytest
+import torch
+
+from softprompt.core.evaluate import harmonic_mean, predict, score
+from softprompt.core.trainer import Batch
+
+
+def test_scores_by_hand():
+    labels = torch.tensor([0, 0, 1, 1])
+    logits = torch.tensor([[2.0, 0, 0], [0, 2.0, 0], [0, 2.0, 0], [0, 2.0, 0]])
+    scores = score(logits, labels, ("a", "b", "c"))
+    assert scores["accuracy"] == 75
+    # F1: a has precision 1 and recall 1/2, b precision 2/3 and recall 1; c has no picture.
+    assert scores["macro_f1"] == pytest.approx(100 * (2 / 3 + 4 / 5) / 2)
+    assert scores["per_class"] == [
+        {"class": "a", "accuracy": 50.0},
+        {"class": "b", "accuracy": 100.0},
+        {"class": "c", "accuracy": None},
+    ]
+    confidence = torch.softmax(torch.tensor([2.0, 0, 0]), 0)[0].item()
+    assert scores["ece"] == pytest.approx(100 * abs(0.75 - confidence), rel=1e-4)
+    assert (scores["images"], scores["classes"]) == (4, 3)
+
+
+def test_the_harmonic_mean_is_the_published_one():
+    assert harmonic_mean(82.63, 67.99) == pytest.approx(74.60, abs=0.005)
+    assert harmonic_mean(0, 0) == 0
+
+
+def test_prediction_encodes_once_and_changes_nothing(clip, batch, make_model, monkeypatch):
+    models = {name: make_model(name, clip) for name in ("zeroshot", "coop", "cocoop", "ivlp")}
+    expected = {name: model(batch.images).logits for name, model in models.items()}
+    counts = {"image": 0, "text": 0}
+    for kind in counts:
+        encode = getattr(clip, f"encode_{kind}")
+
+        def counted(*args, kind=kind, encode=encode, **kwargs):
+            counts[kind] += 1
+            return encode(*args, **kwargs)
+
+        monkeypatch.setattr(clip, f"encode_{kind}", counted)
+    halves = [Batch(batch.images[i : i + 4], batch.labels[i : i + 4]) for i in (0, 4)]
+    logits, labels = predict(models, halves)
+    assert torch.equal(labels, batch.labels)
+    for name, value in logits.items():
+        assert torch.allclose(value, expected[name], atol=1e-4), name
+    # Two batches: one plain pass each for zeroshot and coop together, one each for the other two.
+    assert counts["image"] == 6
+    assert counts["text"] == 4  # coop and ivlp once, cocoop once a batch, zeroshot's is cached

@@ -1,0 +1,141 @@
+"""Meta-gradients and closed forms, in float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from softprompt.core.gradients import gradients, twice_differentiable
+from softprompt.core.registry import PROMPT_LEARNERS
+from softprompt.core.plugins import import_built_in
+
+import_built_in()
+LEARNERS = [name for name in PROMPT_LEARNERS.names() if name != "zeroshot"]
+
+
+@pytest.fixture
+def exact(make_clip):
+    torch.set_default_dtype(torch.float64)
+    yield make_clip(torch.float64, layers=3)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_prometars_meta_gradient(learner, exact, make_batch, make_model, make_trainer):
+    """The gradient of the outer loss through the inner step, against central differences."""
+    batch = make_batch(6, torch.float64)
+    model = make_model(learner, exact)
+    trainer = make_trainer("prometar", model, adapt_lr=0.01, lr_ratio=1.0)
+    teacher = model.zero_shot_image(batch.images)
+    labels = torch.unique(batch.labels)
+
+    def outer() -> torch.Tensor:
+        torch.manual_seed(5)
+        return trainer.outer_loss(batch, teacher, labels)
+
+    params = {**model.params(), **dict(trainer.gates.named_parameters())}
+    found = gradients(outer(), params)
+    generator = torch.Generator().manual_seed(1)
+    for name in (*model.params(), *list(dict(trainer.gates.named_parameters()))[:2]):
+        value = params[name]
+        direction = torch.randn(value.shape, generator=generator)
+        step = 1e-7 / direction.norm()  # small: L1 has kinks
+        with torch.no_grad():
+            ends = []
+            for sign in (1, -1):
+                value += sign * step * direction
+                with torch.enable_grad():
+                    ends.append(outer().item())
+                value -= sign * step * direction
+        numeric = (ends[0] - ends[1]) / (2 * step.item())
+        exact_value = (found[name] * direction).sum().item()
+        assert numeric == pytest.approx(exact_value, rel=1e-4, abs=1e-6), name
+
+
+def test_fused_attention_has_no_second_derivative_but_ours_has(clip, batch, make_model):
+    model = make_model("ivlp", clip)
+    with twice_differentiable():
+        loss = F.cross_entropy(model(batch.images).logits, batch.labels)
+        first = gradients(loss, model.params(), create_graph=True)
+    second = gradients(sum(g.pow(2).sum() for g in first.values()), model.params())
+    assert all(g.abs().sum() > 0 for g in second.values())
+
+
+def test_an_objective_that_misses_a_tensor_has_a_zero_gradient():
+    a, b = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    found = gradients((a * 3).sum(), {"a": a, "b": b}, scale=64.0)
+    assert found["a"].tolist() == [3.0, 3.0]
+    assert found["b"].tolist() == [0.0, 0.0, 0.0]
+    assert gradients(torch.tensor(1.0), {"a": a})["a"].tolist() == [0.0, 0.0]
+
+
+def test_kgcoops_distance(exact, make_batch, make_model, make_trainer):
+    """No official run of KgCoOp is recorded, so its loss is checked against its formula."""
+    batch = make_batch(6, torch.float64)
+    model = make_model("coop", exact, ctx_init="a photo of a", n_ctx=4)
+    with torch.no_grad():
+        model.learner.context += 0.1 * torch.randn_like(model.learner.context)
+    trainer = make_trainer("kgcoop", model, weight=8.0)
+    terms = trainer.loss(batch)
+
+    def unit(x):
+        return x / x.pow(2).sum(-1, keepdim=True).sqrt()
+
+    sentences = [f"a photo of a {name.replace('_', ' ')}." for name in model.classnames]
+    frozen = unit(exact.model.encode_text(exact.text.tokenizer(sentences)))
+    prompted = unit(exact.encode_text(model.sentences, model.prompts()))
+    image = unit(exact.model.encode_image(batch.images))
+    logits = exact.logit_scale * image @ prompted.T
+    distance = 1 - (frozen * prompted).sum(-1).mean()
+    ce = -logits.log_softmax(-1)[range(6), batch.labels].mean()
+    assert terms["distance"].item() == pytest.approx(8 * distance.item(), rel=1e-9)
+    assert terms["ce"].item() == pytest.approx(ce.item(), rel=1e-9)
+    assert distance > 1e-3
+
+
+def test_language_only_is_ivlps_text_half(exact, make_batch, make_model):
+    """No official run of language-only prompts is recorded; they are IVLP's text side."""
+    batch = make_batch(6, torch.float64)
+    both = make_model("ivlp", exact, n_ctx_vision=0, prompt_depth_vision=0)
+    alone = make_model("language_only", exact)
+    alone.learner.load_state_dict(both.learner.state_dict())
+    assert torch.equal(both(batch.images).logits, alone(batch.images).logits)
+
+
+def test_prograds_projection(clip, make_model, make_trainer):
+    trainer = make_trainer("prograd", make_model("coop", clip), strength=1.0)
+    general = torch.tensor([0.0, 2.0])
+    assert trainer.aligned(torch.tensor([1.0, -3.0]), general).tolist() == [1.0, 0.0]
+    assert trainer.aligned(torch.tensor([1.0, 3.0]), general).tolist() == [1.0, 3.0]
+    trainer.strength = 0.5
+    assert trainer.aligned(torch.tensor([1.0, -3.0]), general).tolist() == [1.0, -1.5]
+    zero = torch.zeros(2)
+    assert torch.isfinite(trainer.aligned(zero, zero)).all()
+
+
+def test_promptsrcs_average(clip, batch, make_model, make_trainer):
+    model = make_model("ivlp", clip)
+    trainer = make_trainer("promptsrc", model, epochs=3, gpa_mean=2.0, gpa_std=1.0)
+    seen = []
+    for epoch in range(3):
+        trainer.step(batch)
+        seen.append({name: value.detach().clone() for name, value in model.params().items()})
+        trainer.after_epoch(epoch)
+    side = math.exp(-0.5)
+    weights = [side / (1 + 2 * side), 1 / (1 + 2 * side), side / (1 + 2 * side)]
+    for name, value in model.params().items():
+        mean = sum(w * at[name] for w, at in zip(weights, seen, strict=True))
+        assert torch.allclose(value, mean, atol=1e-7)
+
+
+def test_half_precision_overflow_skips_a_step(make_clip, batch, make_model, make_trainer):
+    clip = make_clip()
+    clip.precision = "fp16"
+    model = make_model("coop", clip)
+    trainer = make_trainer("erm", model)
+    scale = trainer.loss_scale.item()
+    before = model.learner.context.detach().clone()
+    trainer.update({"context": torch.full_like(before, float("inf"))})
+    assert torch.equal(model.learner.context, before)
+    assert trainer.loss_scale.item() == scale / 2

@@ -1,0 +1,108 @@
+"""The official runs, number for number; every clone has the records, so none is ever skipped."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).resolve().parent / "golden"
+RECORDS = sorted(file.stem for file in GOLDEN.glob("*.json") if "sha256" not in file.name)
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def parity():
+    file = GOLDEN.parents[1] / "tools" / "parity.py"
+    spec = importlib.util.spec_from_file_location("parity", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def recipe(parity):
+    return parity.load_recipe(parity.RECIPE)
+
+
+def record(name: str) -> dict:
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def test_there_are_eight_records():
+    assert len(RECORDS) >= 8
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_an_official_run_is_reproduced(name, parity, recipe):
+    worst = parity.Replay(record(name), recipe).run()
+    assert max(worst.values()) <= TOLERANCE, worst
+    assert {"logits", "loss", "rate", "parameter", "gradient of the model"} <= set(worst)
+
+
+def test_the_recipe_has_the_recorded_checksums(recipe):
+    weights = recipe.state_dict()
+    images, labels, test_images = recipe.batches()
+
+    def total(value) -> float:
+        return value.double().sum().item()
+
+    assert total(weights["positional_embedding"]) == pytest.approx(-2.952056, abs=1e-6)
+    assert total(weights["visual.conv1.weight"]) == pytest.approx(-19.941517, abs=1e-6)
+    assert total(weights["token_embedding.weight"]) == pytest.approx(-631.499044, abs=1e-5)
+    assert total(weights["ln_final.bias"]) == pytest.approx(1.582980, abs=1e-6)
+    assert total(images) == pytest.approx(1888.919209, abs=1e-5)
+    assert labels.sum().item() == 741
+    assert total(test_images) == pytest.approx(-660.381413, abs=1e-5)
+
+
+def test_the_command_prints_the_worst_error_of_each_kind(root):
+    command = [sys.executable, root / "tools" / "parity.py", GOLDEN / "CoOp.json"]
+    done = subprocess.run(
+        [*command, "--recipe", GOLDEN / "recipe.py"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gradient of the model" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda r: r["steps"][1]["updates"][0]["after"]["prompt_learner.ctx"].reverse(), 1),
+        (lambda r: r["steps"][2].update(lr=0.5), 1),
+        (lambda r: r["eval_logits_final"][3].reverse(), 1),
+        (lambda r: r["official_config"].extend(["TRAINER.COOP.N_CTX", "8"]), 2),
+        (lambda r: r["official_config"].extend(["--trainer", "TaskRes"]), 2),
+        (lambda r: r["official_config"].extend(["OPTIM.NAME", "adam"]), 2),
+        (lambda r: r.pop("steps"), 2),
+    ],
+)
+def test_a_wrong_record_is_noticed(change, code, parity, tmp_path, capsys):
+    changed = record("CoOp")
+    change(changed)
+    file = tmp_path / "changed.json"
+    file.write_text(json.dumps(changed))
+    assert parity.main([str(file), "--single"]) == code
+    said = capsys.readouterr().err
+    if code == 2:
+        assert said.startswith("error: ")
+        assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["ProMetaR", "IVLP", "CoOp"])
+def test_in_double_only_the_records_rounding_is_left(name, parity):
+    assert parity.main([str(GOLDEN / f"{name}.json")]) == 0
+
+
+def full_records() -> Path:
+    """The records with every tensor in full, which stand beside a checkout or nowhere."""
+    return GOLDEN.parents[2] / "shared" / "golden"
+
+
+if full_records().is_dir():
+
+    def test_full_records_have_the_same_names():
+        there = {folder.name for folder in full_records().iterdir() if folder.is_dir()}
+        assert set(RECORDS) <= there

@@ -1,0 +1,61 @@
+"""Print which pictures CoOp's few-shot draw takes from a split file, or the lists' fingerprints."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import _checkout  # noqa: F401
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/list_fewshot.py --split DATA/eurosat/split_zhou_EuroSAT.json "
+        "--shots 16 --seed 1; each line is path<TAB>label<TAB>class name",
+    )
+    parser.add_argument("--split", required=True, help="the split file (.json or .json.gz)")
+    parser.add_argument("--shots", required=True, type=int, help="pictures a class to train on")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument(
+        "--sha256",
+        action="store_true",
+        help="print number and sha256 of the lines of the train and of the val list instead",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    from softprompt.core.errors import UserError
+    from softprompt.core.fewshot import draw_shots, list_sha256
+    from softprompt.core.splits import read_split
+
+    try:
+        if given.shots < 1 or given.seed < 0:
+            raise UserError(
+                f"--shots {given.shots} --seed {given.seed}: at least one shot, and no seed below 0"
+            )
+        classnames, splits = read_split(Path(given.split).expanduser())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    drawn = draw_shots(splits, given.shots, given.seed)
+    lists = {split: drawn[split] for split in ("train", "val")}
+    if given.sha256:
+        entry = {"n": [len(items) for items in lists.values()]}
+        entry |= {split: list_sha256(items, classnames) for split, items in lists.items()}
+        print(json.dumps({f"shot_{given.shots}-seed_{given.seed}": entry}, indent=1))
+        return 0
+    for split, items in lists.items():
+        print(f"# {split}: {len(items)}")
+        for item in items:
+            print(item.path, item.label, classnames[item.label], sep="\t")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BrokenPipeError:  # the reader, say head, has seen enough
+        sys.stderr.close()

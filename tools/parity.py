@@ -1,0 +1,364 @@
+"""Replay a recorded official training run and compare every number of it.
+
+The record names the official setting; this rebuilds it, starts from the same values, replays the
+random draws and compares losses, gradients, parameters and logits. Exit code 0: all within the
+tolerance, 1: not, 2: the record cannot be mapped. Errors are relative: of a tensor's
+``[norm, inner product]`` to the recorded norm, of logits to the largest |logit|, of a loss to it.
+
+Ours runs in float64 unless ``--single`` is given, so that only the record's own rounding is left.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import _checkout  # noqa: F401
+
+RECIPE = Path(__file__).resolve().parents[1] / "tests" / "golden" / "recipe.py"
+TOLERANCE = 1e-4
+LOSSES = ("cross_entropy", "l1_loss", "kl_div")
+
+
+class Replay:
+    """One recorded run and ours beside it; ``worst`` maps a kind of number to its worst error."""
+
+    def __init__(self, record: dict, recipe):
+        import torch
+
+        from softprompt.core.model import PromptedCLIP
+        from softprompt.core.official import from_command_line
+        from softprompt.core.plugins import import_built_in
+        from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
+
+        import_built_in()
+        self.record = record
+        self.recipe = recipe
+        self.worst: dict[str, float] = defaultdict(float)
+        self.clip = build_clip(recipe)
+        setting = from_command_line(
+            record["official_config"], self.clip.text_depth, self.clip.image_depth
+        )
+        self.method = setting.method
+        names = tuple(record["classnames"])
+        torch.manual_seed(0)
+        learner = PROMPT_LEARNERS[setting.prompt](self.clip, names, **setting.prompt_options)
+        dataset = dataset_of(record["official_config"])
+        templates = DATASETS[dataset].templates if dataset in DATASETS else {}
+        self.model = PromptedCLIP(self.clip, learner, names, templates)
+        start = record["init"]
+        self.start(learner, start["prompt"], start.get("seed", 7), start.get("std", 0.02))
+        self.trainer = TRAINERS[setting.trainer](self.model, **setting.trainer_options)
+        if "vnet" in start:
+            seed, std = start.get("vnet_seed", 8), start.get("vnet_std", 0.05)
+            self.start(self.trainer, start["vnet"], seed, std)
+        self.trainer.prepare(setting.optim)
+
+    def start(self, module, shapes: dict, seed: int, std: float) -> None:
+        """Give a module the recorded start values."""
+        from softprompt.core.errors import UserError
+        from softprompt.core.official import our_name
+
+        values = self.recipe.init(shapes, seed, std)
+        named = {our_name(self.method, name): value for name, value in values.items()}
+        own = {
+            name: tuple(value.shape)
+            for name, value in module.named_parameters()
+            if not name.startswith("model.")
+        }
+        given = {name: tuple(value.shape) for name, value in named.items()}
+        if own != given:
+            raise UserError(f"the record trains {given}, the setting it names {own}")
+        module.load_state_dict(named, strict=False)
+
+    def compare(self, kind: str, error: float) -> None:
+        self.worst[kind] = max(self.worst[kind], error)
+
+    def compare_tensor(self, kind: str, ours, theirs: list[float]) -> None:
+        norm, inner = self.recipe.probe(ours)
+        apart = max(abs(norm - theirs[0]), abs(inner - theirs[1]))
+        self.compare(kind, ratio(apart, theirs[0]))
+
+    def compare_logits(self, images, theirs: list) -> None:
+        import torch
+
+        with torch.no_grad():
+            ours = self.model(images).logits
+        theirs = torch.tensor(theirs)
+        self.compare("logits", ratio((ours - theirs).abs().max().item(), theirs.abs().max().item()))
+
+    def run(self) -> dict[str, float]:
+        """Compare everything the record holds and return the worst errors."""
+        from softprompt.core.official import our_name
+        from softprompt.core.trainer import Batch
+
+        images, labels, test_images = self.recipe.batches()
+        self.compare_tokens()
+        self.compare_logits(test_images, self.record["eval_logits_init"])
+        size = self.record["batch"]
+        for index, step in enumerate(self.record["steps"]):
+            self.trainer.start_epoch(index)
+            rate = self.trainer.learning_rates(index)["prompts"]
+            self.compare("rate", ratio(abs(rate - step["lr"]), step["lr"]))
+            batch = Batch(images[index, :size], labels[index, :size])
+            with replayed(step.get("draws", [])), recorded(self.trainer) as seen:
+                terms = self.trainer.step(batch)
+            self.trainer.after_epoch(index)
+            self.compare_losses(step, seen, terms)
+            self.compare_updates(step, seen)
+            if "gpa" in step:
+                for name, theirs in step["gpa"].items():
+                    own = our_name(self.method, name).replace(".", "/")
+                    ours = self.trainer.get_buffer(f"average/{own}")
+                    self.compare_tensor("average", ours, theirs)
+            if "gauss" in step:
+                weight = self.trainer.epoch_weights[index]
+                self.compare("average", ratio(abs(weight - step["gauss"]), step["gauss"]))
+        params = self.model.params()
+        for name, theirs in self.record["final"].items():
+            self.compare_tensor("parameter", params[our_name(self.method, name)], theirs)
+        self.compare_logits(test_images, self.record["eval_logits_final"])
+        return dict(self.worst)
+
+    def compare_tokens(self) -> None:
+        for theirs, ours in zip(
+            self.record["tokenized_prompts"] or [], self.model.sentences.ids.tolist(), strict=False
+        ):
+            # A moved class token moves ids, which the official list does not show.
+            moved = self.model.learner.position != "end"
+            same = (
+                sorted(ours[: len(theirs)]) == sorted(theirs)
+                if moved
+                else (ours[: len(theirs)] == theirs)
+            )
+            self.compare("tokens", 0.0 if same else float("inf"))
+
+    def compare_losses(self, step: dict, seen: dict, terms: dict) -> None:
+        ours = [(name, value) for name, values in seen["losses"] for value in flat(values)]
+        theirs = [(name, value) for name, values in step["losses"] for value in flat(values)]
+        if [name for name, _ in ours] != [name for name, _ in theirs]:
+            self.compare("loss", float("inf"))
+        for (_, mine), (_, official) in zip(ours, theirs, strict=False):
+            self.compare("loss", ratio(abs(mine - official), abs(official)))
+        for name, value in headline(self.method, terms, self.trainer).items():
+            if name in step["loss_summary"]:
+                official = step["loss_summary"][name]
+                self.compare("loss", ratio(abs(value - official), abs(official)))
+
+    def compare_updates(self, step: dict, seen: dict) -> None:
+        from softprompt.core.official import our_name
+
+        if len(seen["updates"]) != len(step["updates"]):
+            self.compare("gradient", float("inf"))
+        for ours, theirs in zip(seen["updates"], step["updates"], strict=False):
+            self.compare("rate", ratio(abs(ours["lr"] - theirs["lr"]), theirs["lr"]))
+            for kind, key in (("gradient", "grads"), ("parameter", "after")):
+                for name, pair in theirs[key].items():
+                    tensor = ours[key].get(our_name(self.method, name))
+                    if tensor is None:
+                        self.compare(kind, float("inf"))
+                    else:
+                        self.compare_tensor(f"{kind} of the {theirs['of']}", tensor, pair)
+        for ours, theirs in zip(seen["raw"], step.get("raw_backward_grads", []), strict=False):
+            for name, pair in theirs.items():
+                tensor = ours[our_name(self.method, name)]
+                self.compare_tensor("gradient before projection", tensor, pair)
+
+
+def in_double(record: dict, recipe) -> Replay:
+    """The replay with the recipe's numbers taken to float64."""
+    import torch
+
+    def doubled(values: dict) -> dict:
+        return {name: value.double() for name, value in values.items()}
+
+    def batches() -> tuple:
+        images, labels, test_images = recipe.batches()
+        return images.double(), labels, test_images.double()
+
+    torch.set_default_dtype(torch.float64)
+    return Replay(
+        record,
+        SimpleNamespace(
+            SPEC=recipe.SPEC,
+            probe=recipe.probe,
+            batches=batches,
+            state_dict=lambda: doubled(recipe.state_dict()),
+            init=lambda *args: doubled(recipe.init(*args)),
+        ),
+    )
+
+
+def ratio(apart: float, size: float) -> float:
+    if apart == 0:
+        return 0.0
+    return apart / size if size > 0 and apart == apart else float("inf")
+
+
+def flat(values) -> list[float]:
+    return [x for value in values for x in flat(value)] if isinstance(values, list) else [values]
+
+
+def headline(method: str, terms: dict, trainer) -> dict[str, float]:
+    """What the official trainer prints, from what ours logs."""
+    values = {name: value.item() for name, value in terms.items()}
+    if method == "ProMetaR":
+        return {"loss": trainer.lr_ratio * values.get("outer", 0.0)}
+    if method == "ProGrad":
+        return {"xe_loss": values["ce"], "kl_loss": values["kl"]}
+    return {"loss": sum(value for name, value in values.items() if name != "loss")}
+
+
+def dataset_of(arguments: list[str]) -> str:
+    places = [i for i, word in enumerate(arguments) if word == "--dataset-config-file"]
+    return Path(arguments[places[-1] + 1]).stem if places else ""
+
+
+def build_clip(recipe):
+    """The recipe's CLIP as OpenAI's code would build it."""
+    import open_clip
+
+    from softprompt.core.clip import FrozenCLIP
+
+    spec = recipe.SPEC
+    model = open_clip.CLIP(
+        embed_dim=spec["embed_dim"],
+        vision_cfg={
+            "image_size": spec["image_resolution"],
+            "layers": spec["vision_layers"],
+            "width": spec["vision_width"],
+            "patch_size": spec["vision_patch_size"],
+            "head_width": 64,
+        },
+        text_cfg={
+            "context_length": spec["context_length"],
+            "vocab_size": spec["vocab_size"],
+            "width": spec["transformer_width"],
+            "heads": spec["transformer_heads"],
+            "layers": spec["transformer_layers"],
+        },
+        quick_gelu=True,
+    )
+    model.load_state_dict(recipe.state_dict())
+    return FrozenCLIP(model, open_clip.get_tokenizer("ViT-B-16"), name="recipe", weights="recipe")
+
+
+@contextmanager
+def replayed(draws: list):
+    """Let torch's random draws return what was recorded, in order."""
+    import torch
+
+    left = iter(draws)
+
+    def drawn(wanted: str):
+        def draw(*_, **__):
+            name, values = next(left, ("nothing", []))
+            if name != wanted:
+                raise ValueError(f"the method draws {wanted}, the record says {name}")
+            return torch.tensor(values)
+
+        return draw
+
+    beta = torch.distributions.Beta
+    kept = torch.randperm, torch.randint, beta.sample
+    torch.randperm, torch.randint = drawn("randperm"), drawn("randint")
+    beta.sample = drawn("Beta.sample")
+    try:
+        yield
+    finally:
+        torch.randperm, torch.randint, beta.sample = kept
+
+
+@contextmanager
+def recorded(trainer):
+    """Yield what one training step does: its losses, its raw gradients and its updates."""
+    import torch.nn.functional as F
+
+    seen: dict[str, list] = {"losses": [], "updates": [], "raw": []}
+    names = {id(value): name for name, value in trainer.model.params().items()}
+    names |= {
+        id(value): name
+        for name, value in trainer.named_parameters()
+        if not name.startswith("model.")
+    }
+    kept = {name: getattr(F, name) for name in LOSSES}
+
+    def watched(name: str):
+        def loss(*args, **kwargs):
+            value = kept[name](*args, **kwargs)
+            seen["losses"].append((name, value.detach().tolist()))
+            return value
+
+        return loss
+
+    def stepping(optimizer, step):
+        def stepped(*args, **kwargs):
+            group = optimizer.param_groups[0]
+            grads = {names[id(p)]: p.grad.clone() for p in group["params"]}
+            value = step(*args, **kwargs)
+            after = {names[id(p)]: p.detach().clone() for p in group["params"]}
+            seen["updates"].append({"lr": group["lr"], "grads": grads, "after": after})
+            return value
+
+        return stepped
+
+    raw = trainer.gradients
+
+    def gradients(*args, **kwargs):
+        found = raw(*args, **kwargs)
+        seen["raw"].append({name: value.detach().clone() for name, value in found.items()})
+        return found
+
+    steps = {optimizer: optimizer.step for optimizer in trainer.optimizers.values()}
+    for name in LOSSES:
+        setattr(F, name, watched(name))
+    for optimizer, step in steps.items():
+        optimizer.step = stepping(optimizer, step)
+    trainer.gradients = gradients
+    try:
+        yield seen
+    finally:
+        for name in LOSSES:
+            setattr(F, name, kept[name])
+        for optimizer, step in steps.items():
+            optimizer.step = step
+        del trainer.gradients
+
+
+def load_recipe(file: Path):
+    spec = importlib.util.spec_from_file_location("recipe", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path, help="a record such as tests/golden/ProMetaR.json")
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="module of weights and batches")
+    parser.add_argument("--single", action="store_true", help="run ours in float32")
+    given = parser.parse_args(arguments)
+    import torch
+
+    from softprompt.core.errors import UserError
+
+    try:
+        record = json.loads(given.record.read_text())
+        recipe = load_recipe(given.recipe)
+        worst = (Replay(record, recipe) if given.single else in_double(record, recipe)).run()
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        print(f"error: {given.record} cannot be replayed: {error!r}", file=sys.stderr)
+        return 2
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for kind, error in worst.items():
+        print(f"{kind:28} {error:.2e}{'' if error <= TOLERANCE else '  <-- too large'}")
+    return 0 if max(worst.values()) <= TOLERANCE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
