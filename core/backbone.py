@@ -60,7 +60,8 @@ def build_clip(
             file = files("softprompt.core") / "assets" / "tiny.safetensors"
     else:
         entry = _entry(name, pretrained) if pretrained and not is_file else {}
-        model, tokenizer = _architecture(name, entry)
+        model = bare_model(name, entry)
+        tokenizer = _tokenizer(name)
         if entry:
             file = _fetched(name, pretrained, entry)
     if pretrained:
@@ -89,52 +90,60 @@ def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
     return [name for name, ids in zip(classnames, words, strict=True) if not set(ids) <= trained]
 
 
-def _plain(name: str) -> str:
+def open_clip_name(name: str) -> str:
     """open_clip's name of a backbone."""
     return COOP_NAMES.get(name, name.replace("/", "-"))
 
 
-def _architecture(name: str, entry: dict) -> tuple[nn.Module, object]:
-    """Return a model with random weights, and its tokenizer.
+def bare_model(
+    name: str, entry: dict | None = None, device: str | torch.device = "cpu"
+) -> nn.Module:
+    """Return one of open_clip's models with random weights.
 
     Args:
         entry: what open_clip knows of the weights to come, if it does.
+
+    Raises:
+        UserError: there is no such model, or it cannot be run exactly with prompts.
     """
     import open_clip
 
-    known = open_clip.list_models()
-    plain = _plain(name)
+    known, plain = open_clip.list_models(), open_clip_name(name)
     if plain not in known:
         raise UserError(
             f"no backbone named {name!r}{closest(name, [*known, *COOP_NAMES, TINY])}; there are "
             f"{', '.join(COOP_NAMES)}, {TINY}, and open_clip's models (open_clip.list_models())"
         )
-    config = open_clip.get_model_config(plain)
-    if "hf_model_name" in config["text_cfg"]:  # building it alone would need the network
+    config = open_clip.get_model_config(plain)["text_cfg"]
+    if "hf_model_name" in config:  # building it alone would need the network
         raise UserError(
-            f"the text tower of {name} is {config['text_cfg']['hf_model_name']} from Hugging Face, "
-            "which cannot be prompted here; the README's table of backbones names those that can"
+            f"the text tower of {name} is {config['hf_model_name']} from Hugging Face, which "
+            "cannot be prompted here; the README's table of backbones names those that can"
         )
     # An activation is part of what the weights were trained with, so theirs decides.
     quick = entry.get("quick_gelu", False) if entry else name in COOP_NAMES or QUICK in name
     with _quiet(), seeded(0, "random weights"):  # all runs with random weights have the same ones
-        model = open_clip.create_model(plain, pretrained_text=False, quick_gelu=quick)
-    image_tower(model.visual), text_tower(model, None)  # refused before anything is fetched
+        model = open_clip.create_model(
+            plain, device=device, pretrained_text=False, quick_gelu=quick
+        )
+    image_tower(model.visual), text_tower(model, None)
     _set_statistics(model, [entry] if entry else _entries(plain))
-    return model, _tokenizer(name, plain, config["text_cfg"].get("hf_tokenizer_name", ""))
+    return model
 
 
-def _tokenizer(name: str, plain: str, hub: str):
+def _tokenizer(name: str):
     import open_clip
 
+    plain = open_clip_name(name)
     try:
         with _quiet():
             return open_clip.get_tokenizer(plain)
     except Exception as error:  # whatever transformers, the network and the hub raise
+        hub = open_clip.get_model_config(plain)["text_cfg"].get("hf_tokenizer_name")
         raise UserError(
             f"the tokenizer of {name}, {hub} on the Hugging Face hub, is not to be had "
             f"({reason(error)}); where there is a network, `pip install transformers "
-            f"sentencepiece` and `python -c \"import open_clip; "
+            f'sentencepiece` and `python -c "import open_clip; '
             f"open_clip.get_tokenizer('{plain}')\"` get it"
         ) from None
 
@@ -166,7 +175,7 @@ def _entry(name: str, tag: str) -> dict:
     """
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    plain = _plain(name)
+    plain = open_clip_name(name)
     names = (plain, plain + QUICK)  # some weights are listed under one of the two alone
     found = next((entry for each in names if (entry := get_pretrained_cfg(each, tag))), None)
     if found is None and plain in list_models():
@@ -203,7 +212,7 @@ def _fetched(name: str, tag: str, entry: dict) -> str:
             f"the weights {tag!r} of {name} are not here (looked in {cache}/clip and "
             f"{cache}/huggingface) and could not be fetched ({reason(error)}); where there is a "
             f'network, `python -c "import open_clip; open_clip.create_model('
-            f"'{_plain(name)}', pretrained='{tag}')\"` gets them; or give a file as "
+            f"'{open_clip_name(name)}', pretrained='{tag}')\"` gets them; or give a file as "
             "MODEL.BACKBONE.PRETRAINED"
         ) from None
 

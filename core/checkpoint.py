@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from softprompt.core.errors import UserError
@@ -43,7 +43,7 @@ def save(
     partial.mkdir()
     tensors = {name: value.detach().cpu().contiguous() for name, value in prompts.items()}
     header = {"softprompt": json.dumps({"format": FORMAT, "epoch": epoch, **meta})}
-    save_file(tensors, partial / PROMPTS, metadata=header)
+    (partial / PROMPTS).write_bytes(safetensors_bytes(tensors, metadata=header))
     torch.save(state, partial / RESUME)
     for file in partial.iterdir():
         _sync(file)

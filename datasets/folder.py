@@ -6,7 +6,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
-from softprompt.core.dataset import SPLITS, is_picture, list_folders
+from softprompt.core.dataset import SPLITS, SUFFIXES, is_picture, list_folders
 from softprompt.core.log import logger
 
 SHARES = (50, 70)  # percent: below 50 train, below 70 val, the rest test
@@ -19,7 +19,7 @@ class Folder(Dataset):
     Folder names are the class names; folders inside a class folder belong to it. Without split
     folders each picture goes to train, val or test (50, 20 and 30 percent) by a hash of its path
     below PATH, so adding pictures moves no other. But a class's lowest hash is always train and its
-    highest test, so that a small class has both. With them, val may be missing.
+    highest test, so that a small class has both. With split folders, one may be missing until used.
     """
 
     def __init__(self, root, *, path: str = ""):
@@ -57,7 +57,7 @@ class Folder(Dataset):
         }
         if self._ignored:
             logger.info(
-                f"ignored in {self.image_dir}: {len(self._ignored)} that are no pictures of a "
+                f"ignored in {self.image_dir}: {len(self._ignored)} files or folders of no "
                 f"class, such as {str(self._ignored[0].relative_to(self.image_dir))!r}"
             )
 
@@ -97,7 +97,8 @@ class Folder(Dataset):
         classes: dict[str, list[str]] = {}
         for place, files in listed.items():
             if not files:
-                raise UserError(f"the class folder {place} holds no picture")
+                suffixes = ", ".join(sorted(SUFFIXES))
+                raise UserError(f"the class folder {place} holds no picture ({suffixes})")
             paths = [file.relative_to(self.image_dir).as_posix() for file in files]
             classes.setdefault(normalize("NFC", place.name), []).extend(paths)
         return {name: sorted(paths, key=_unified) for name, paths in classes.items()}

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,9 @@ import numpy as np
 import open_clip
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, distributed
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from torch.multiprocessing import start_processes
 from torch.nn import functional as F
 
 from softprompt.core.drawing import captions
@@ -75,12 +78,23 @@ def clip_loss(model: open_clip.CLIP, images: Tensor, tokens: Tensor) -> tuple[Te
     return loss, (logits.argmax(1) == labels).float().mean()
 
 
-def save(model: open_clip.CLIP, rows: Tensor, path: Path, notes: dict[str, str]) -> None:
+def save(
+    model: open_clip.CLIP, rows: Tensor, args: argparse.Namespace, notes: dict[str, str]
+) -> None:
     """float16 tensors under open_clip's names; of the token embedding only the trained rows."""
     tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     tensors["token_embedding.trained"] = tensors.pop("token_embedding.weight")
     tensors["token_embedding.rows"] = rows.to(torch.int32)
-    save_file(tensors, path, metadata=notes)
+    flags = ("steps", "batch", "lr", "warmup", "pool", "wrong", "seed", "workers")
+    notes = {
+        "command": "python tools/pretrain_tiny.py "
+        + " ".join(f"--{flag} {getattr(args, flag)}" for flag in flags),
+        "date": str(date.today()),
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        **notes,
+    }
+    save_file(tensors, args.output, metadata=notes)
 
 
 def optimization(model: open_clip.CLIP, args: argparse.Namespace):
@@ -97,45 +111,47 @@ def optimization(model: open_clip.CLIP, args: argparse.Namespace):
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
 
-def main() -> None:
-    args = parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
+def train(
+    rank: int,
+    args: argparse.Namespace,
+    config: dict,
+    pictures: Tensor,
+    tokens: Tensor,
+    rows: Tensor,
+) -> None:
+    """One of `args.workers` processes: own batches, averaged gradients, so equal models."""
     started = time.time()
-
-    config = json.loads((ASSETS / "tiny.json").read_text())
-    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
-    pictures, sentences = draw_pool(args.pool, args.seed, args.wrong)
-    pictures = torch.from_numpy(pictures)
-    # ids keep their order, so 0 stays the padding and the end token stays the largest
-    rows, tokens = tokenizer(sentences).unique(return_inverse=True)
-    print(f"{args.pool} pictures, {len(rows)} tokens, {time.time() - started:.0f} s", flush=True)
+    torch.set_num_threads(1)
+    store = distributed.FileStore(args.store, args.workers)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=args.workers)
+    torch.manual_seed(args.seed)
     text_config = {**config["text_cfg"], "vocab_size": len(rows)}
     model = open_clip.CLIP(**{**config, "text_cfg": text_config})
     optimizer, schedule = optimization(model, args)
-    notes = {
-        "command": f"python tools/pretrain_tiny.py --steps {args.steps} --batch {args.batch} "
-        f"--lr {args.lr} --warmup {args.warmup} --pool {args.pool} --wrong {args.wrong} "
-        f"--seed {args.seed}",
-        "date": str(date.today()),
-        "torch": torch.__version__,
-        "open_clip": open_clip.__version__,
-    }
     order = torch.empty(0, dtype=torch.long)
     recent: list[tuple[float, float]] = []
     for step in range(args.steps):
-        if len(order) < args.batch:
-            order = torch.randperm(args.pool)
-        chosen, order = order[: args.batch], order[args.batch :]
+        if len(order) < args.batch * args.workers:
+            order = torch.randperm(len(pictures))
+        chosen = order[rank * args.batch : (rank + 1) * args.batch]
+        order = order[args.batch * args.workers :]
         images = prepare(pictures[chosen], config["vision_cfg"]["image_size"])
         loss, accuracy = clip_loss(model, images, tokens[chosen])
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        gradients = [parameter.grad for parameter in model.parameters()]
+        flat = _flatten_dense_tensors(gradients)
+        distributed.all_reduce(flat)
+        flat /= args.workers
+        flat *= min(1.0, 1.0 / (flat.norm().item() + 1e-6))  # clipped to length 1
+        means = _unflatten_dense_tensors(flat, gradients)
+        torch._foreach_copy_(gradients, means)
         optimizer.step()
         schedule.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
+        if rank:
+            continue
         recent.append((loss.item(), 100 * accuracy.item()))
         if step % 50 == 49:
             means, recent = np.mean(recent, axis=0), []
@@ -145,20 +161,35 @@ def main() -> None:
                 flush=True,
             )
         if step % 250 == 249 or step + 1 == args.steps:  # an early end leaves a usable file
-            done = {"step": str(step + 1), "seconds": f"{time.time() - started:.0f}"}
-            save(model, rows, args.output, {**notes, **done})
+            notes = {"step": str(step + 1), "seconds": f"{time.time() - started:.0f}"}
+            save(model, rows, args, notes)
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(1)  # a process forked from threads would hang
+    config = json.loads((ASSETS / "tiny.json").read_text())
+    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
+    pictures, sentences = draw_pool(args.pool, args.seed, args.wrong)
+    # ids keep their order, so 0 stays the padding and the end token stays the largest
+    rows, tokens = tokenizer(sentences).unique(return_inverse=True)
+    print(f"{len(pictures)} pictures, {len(rows)} tokens", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        args.store = f"{folder}/store"
+        given = (args, config, torch.from_numpy(pictures), tokens, rows)
+        start_processes(train, given, nprocs=args.workers, start_method="fork")
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=3600)
-    parser.add_argument("--batch", type=int, default=192)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--batch", type=int, default=96, help="pairs a worker")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--warmup", type=int, default=200, help="steps until the full rate")
-    parser.add_argument("--pool", type=int, default=80_000, help="pictures drawn before training")
+    parser.add_argument("--warmup", type=int, default=120, help="steps until the full rate")
+    parser.add_argument("--pool", type=int, default=60_000, help="pictures drawn before training")
     parser.add_argument("--wrong", type=int, default=15, help="percent of captions that lie")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--output", type=Path, default=ASSETS / "tiny.safetensors")
     return parser.parse_args()
 

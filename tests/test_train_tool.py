@@ -1,0 +1,285 @@
+"""``tools/train.py`` as users meet it: whole runs, resuming, evaluation, and their mistakes."""
+
+import importlib.util
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / "tools" / "train.py"
+QUICK = ["DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "2", "TEST.MAX_IMAGES", "20"]
+RANDOM = ["MODEL.BACKBONE.PRETRAINED", ""]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("train_tool", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config(method: str, size: str = "tiny") -> list[str]:
+    return ["--config-file", str(ROOT / "configs" / method / f"{size}.yaml")]
+
+
+@pytest.fixture
+def run(tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments) -> int:
+        return tool.main([*map(str, arguments)])
+
+    return run
+
+
+@pytest.fixture
+def mistake(run, capsys):
+    """Run what must fail; return the one line it says."""
+
+    def mistake(*arguments) -> str:
+        assert run(*arguments) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
+        return said
+
+    return mistake
+
+
+def results(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_run_leaves_what_it_says(run, tmp_path):
+    out = tmp_path / "run"
+    assert run(*QUICK, *config("ivlp"), *RANDOM, "--output-dir", out, "--seed", 0) == 0
+    assert {"config.yaml", "log.txt", "metrics.jsonl", "tensorboard", "checkpoints"} < {
+        place.name for place in out.iterdir()
+    }
+    found = results(out)
+    assert found["seed"] == 0
+    assert set(found["results"]) == {"zero-shot CLIP", "ivlp under erm"}
+    scores = found["results"]["ivlp under erm"]
+    assert scores["base"]["images"] == 20
+    assert {"accuracy", "macro_f1", "ece", "per_class"} <= set(scores["new"])
+    base, new = scores["base"]["accuracy"], scores["new"]["accuracy"]
+    expected = 2 * base * new / (base + new) if base + new else 0
+    assert found["harmonic_mean"]["ivlp under erm"] == pytest.approx(expected)
+    assert found["sampled"]["base"] == "20 of 600 images"
+    assert "RANDOM WEIGHTS" in found["warnings"][0]
+    assert found["environment"]["versions"]["torch"]
+    assert found["trained_parameters"] == 4 * 2 * (128 + 192) or found["trained_parameters"] > 0
+    assert [file.name for file in (out / "checkpoints").rglob("*") if file.is_file()] == [
+        "prompts.safetensors"
+    ]
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert len(lines) == 2 * 5
+
+
+def test_every_default_folder_is_new(run, tmp_path):
+    for _ in range(2):
+        assert run(*config("vpt"), *RANDOM, *QUICK, "OPTIM.MAX_EPOCH", 1) == 0
+    assert len(list(tmp_path.glob("output/**/results.json"))) == 2
+
+
+def test_evaluating_a_run_trains_nothing(run, tmp_path):
+    out = tmp_path / "run"
+    assert run(*config("coop"), *RANDOM, *QUICK, "--output-dir", out) == 0
+    before = sorted(place for place in out.rglob("*"))
+    evaluate = [*config("coop"), *RANDOM, *QUICK, "--eval-only", "--model-dir", out]
+    assert run("DATASET.SUBSAMPLE_CLASSES", "new", *evaluate) == 0
+    found = results(out / "eval" / "shapes-new")
+    trained = results(out)["results"]["coop under erm"]["new"]
+    assert found["results"]["coop under erm"]["new"] == trained
+    assert set(found["results"]["coop under erm"]) == {"new"}
+    left = {place for place in out.rglob("*") if "eval" not in place.parts}
+    assert left == set(before)
+    assert run(*evaluate, "--output-dir", tmp_path / "elsewhere", "DATASET.NAME", "patterns") == 0
+    assert results(tmp_path / "elsewhere")["dataset"] == "patterns"
+
+
+def test_zero_shot_needs_no_run(run, tmp_path):
+    out = tmp_path / "zero"
+    assert run("--eval-only", *config("zeroshot"), *RANDOM, *QUICK, "--output-dir", out) == 0
+    assert set(results(out)["results"]) == {"zero-shot CLIP", "zeroshot"}
+
+
+def test_a_killed_run_resumes_bit_for_bit(run, tmp_path):
+    """Killed at moments spread over its run, then resumed, against the same run undisturbed."""
+    few = ["DATASET.NUM_SHOTS", "4", "OPTIM.MAX_EPOCH", "6", "TEST.MAX_IMAGES", "20"]
+    arguments = [*config("prometar"), *RANDOM, *few]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    began = time.perf_counter()
+    command = [sys.executable, str(TOOL), *arguments]
+    subprocess.run([*command, "--output-dir", whole], check=True, capture_output=True)
+    length = time.perf_counter() - began
+    for share in (0.6, 0.75, 0.5):
+        process = subprocess.Popen(
+            [*command, "--resume", cut], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=share * length)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert run(*arguments, "--output-dir", cut, "--resume") == 0
+    same = ["metrics.jsonl", "checkpoints/epoch-6/prompts.safetensors"]
+    for name in same:
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    assert results(whole)["results"] == results(cut)["results"]
+    assert not list(cut.rglob("resume.pt"))
+    assert run(*arguments, "--output-dir", cut, "--resume") == 0  # finished already
+
+
+def test_an_occupied_folder_is_refused(run, mistake, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert "holds another run" in mistake(*config("vpt"), *RANDOM, *QUICK, "--output-dir", out)
+    assert [file.name for file in out.iterdir()] == ["notes.txt"]
+
+
+def test_resuming_another_run_is_refused(run, mistake, tmp_path):
+    out = tmp_path / "run"
+    arguments = [*config("vpt"), *RANDOM, *QUICK, "--output-dir", out]
+    assert run(*arguments) == 0
+    assert "SEED 1, not 2" in mistake(*arguments, "--resume", "SEED", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["TRAINER.NAME", "prometr"], "no trainer named 'prometr'; did you mean 'prometar'?"),
+        (["OPTIM.LRR", "1"], "there is no option OPTIM.LRR; did you mean 'LR'?"),
+        (["--config-file", "nowhere.yaml"], "no such config file: nowhere.yaml"),
+        (["INPUT.SIZE", "(224, 224)"], "INPUT.SIZE is (224, 224)"),
+        (["MODEL.BACKBONE.NAME", "ViT-B/17"], "no backbone named 'ViT-B/17'; did you mean"),
+        (["PROMPT.IVLP.PROMPT_DEPTH_TEXT", "9"], "PROMPT_DEPTH_TEXT is 9"),
+        (["--eval-only"], "--eval-only needs --model-dir RUN"),
+        (["--eval-only", "--model-dir", "nowhere"], "no prompts in nowhere"),
+        (["--resume"], "--resume needs the folder of the run"),
+        (["INPUT.TRANSFORMS", "(cutout,)"], "INPUT.TRANSFORMS names 'cutout'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(arguments, says, mistake, tmp_path):
+    said = mistake(*config("ivlp"), *RANDOM, *QUICK, *arguments)
+    assert says in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", ["vit_b16"])
+def test_missing_data_says_where_it_was_looked_for(size, mistake, tmp_path):
+    said = mistake(*config("prometar", size), "--root", tmp_path / "data", *RANDOM)
+    assert str(tmp_path / "data" / "eurosat") in said
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.fixture
+def eurosat(tmp_path) -> Path:
+    """A disk with five small pictures of each of EuroSAT's classes."""
+    places = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
+    split: dict[str, list] = {name: [] for name in places}
+    for label in range(4):
+        folder = tmp_path / "data" / "eurosat" / "2750" / f"Class{label}"
+        folder.mkdir(parents=True)
+        for number in range(5):
+            Image.new("RGB", (64, 64), (60 * label, 40 * number, 90)).save(folder / f"{number}.jpg")
+        for name, numbers in places.items():
+            split[name] += [[f"Class{label}/{n}.jpg", label, f"Class {label}"] for n in numbers]
+    file = tmp_path / "data" / "eurosat" / "split_zhou_EuroSAT.json"
+    file.write_text(json.dumps(split))
+    return tmp_path / "data"
+
+
+def on_disk(root: Path) -> list:
+    return [*config("ivlp"), *RANDOM, *QUICK, "--root", root, "DATASET.NAME", "eurosat"]
+
+
+def test_a_dataset_on_disk_is_trained_on(run, eurosat, tmp_path):
+    assert run(*on_disk(eurosat), "--output-dir", tmp_path / "out") == 0
+    assert results(tmp_path / "out")["results"]["ivlp under erm"]["base"]["images"] == 2
+
+
+def test_a_split_that_names_a_missing_picture(mistake, eurosat, tmp_path):
+    (eurosat / "eurosat" / "2750" / "Class2" / "3.jpg").unlink()
+    said = mistake(*on_disk(eurosat))
+    assert "split_zhou_EuroSAT.json" in said
+    assert "Class2/3.jpg" in said
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_truncated_picture_is_named(mistake, eurosat, workers):
+    for file in (eurosat / "eurosat" / "2750").rglob("*.jpg"):
+        file.write_bytes(file.read_bytes()[:300])
+    said = mistake(*on_disk(eurosat), "DATALOADER.NUM_WORKERS", workers)
+    assert ".jpg cannot be decoded" in said
+
+
+def test_prompts_of_another_backbone_or_learner(run, mistake, tmp_path):
+    out = tmp_path / "run"
+    assert run(*config("coop"), *RANDOM, *QUICK, "--output-dir", out) == 0
+    said = mistake(*config("vpt"), *RANDOM, *QUICK, "--eval-only", "--model-dir", out)
+    assert "PROMPT.NAME 'coop', not 'vpt'" in said
+    other = ["MODEL.BACKBONE.NAME", "ViT-B/32", "--eval-only", "--model-dir", out]
+    assert "MODEL.BACKBONE.NAME 'tiny'" in mistake(*config("coop"), *RANDOM, *other)
+    longer = ["PROMPT.COOP.N_CTX", 3, "--eval-only", "--model-dir", out]
+    assert "context of shape (4, " in mistake(*config("coop"), *RANDOM, *longer)
+
+
+def test_a_class_specific_context_knows_its_classes(run, mistake, tmp_path):
+    specific = [*config("coop"), *RANDOM, *QUICK, "PROMPT.COOP.CSC", "True"]
+    said = mistake(*specific)  # tiny.yaml also wants the new classes tested
+    assert "has none for 'tree'" in said
+    assert not list(tmp_path.iterdir())
+    out = tmp_path / "run"
+    assert run(*specific, "TEST.CLASSES", "(base,)", "--output-dir", out) == 0
+    new = ["--eval-only", "--model-dir", out, "DATASET.SUBSAMPLE_CLASSES", "new"]
+    assert "has none for 'tree'" in mistake(*specific, *new)
+    assert not (out / "eval").exists()
+
+
+def test_a_nan_loss_stops_the_run(run, capsys, tmp_path):
+    out = tmp_path / "run"
+    code = run(*config("ivlp"), *RANDOM, *QUICK, "OPTIM.LR", "1e30", "--output-dir", out)
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "'ce' is nan in epoch 2" in said
+    assert not (out / "results.json").exists()
+    assert (out / "checkpoints" / "epoch-1").is_dir()
+
+
+def test_help_does_not_wait_for_torch():
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, str(TOOL), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--config-file" in done.stdout
+    code = "import sys; sys.argv=['train.py', '--help']; import runpy, atexit;"
+    code += "atexit.register(lambda: print('torch' in sys.modules));"
+    code += f"runpy.run_path({str(TOOL)!r}, run_name='__main__')"
+    sys_path = f"import sys; sys.path.insert(0, {str(TOOL.parent)!r});"
+    done = subprocess.run([sys.executable, "-c", sys_path + code], capture_output=True, text=True)
+    assert done.stdout.rstrip().endswith("False")
+    assert time.perf_counter() - began < 30
+
+
+def test_it_runs_from_any_folder_without_being_installed(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "output", "*.egg-info"))
+    done = subprocess.run(
+        [sys.executable, "-S", str(copy / "tools" / "train.py"), "--help"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
