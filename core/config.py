@@ -120,13 +120,14 @@ def load_config(
 ) -> CfgNode:
     """Return the frozen configuration of a run.
 
-    Later sources win: the defaults, ``dataset_config_file``, ``config_file``, the ``flags``
-    (dotted key to value) and the ``pairs`` (``[KEY, VALUE, KEY, VALUE ...]``).
+    Later sources win: the defaults, ``config_file``, ``dataset_config_file``, the ``flags``
+    (dotted key to value) and the ``pairs`` (``[KEY, VALUE, KEY, VALUE ...]``). A method's file
+    names a dataset to start with, so the dataset's file comes after it.
 
     Raises:
         UserError: a file is missing or malformed, or a key or value does not exist.
     """
-    sources = [(file, read_yaml(file)) for file in (dataset_config_file, config_file) if file]
+    sources = [(file, read_yaml(file)) for file in (config_file, dataset_config_file) if file]
     sources.append(("the command line", _tree({**(flags or {}), **_paired(pairs)})))
 
     import_built_in()
@@ -339,10 +340,13 @@ def _drop_idle_nodes(cfg: CfgNode) -> None:
                 del cfg[component][node_name(name)]
 
 
+def settings(cfg: CfgNode) -> dict:
+    """What ``cfg`` sets, as plain values, without the places on this disk."""
+    plain = yaml.safe_load(cfg.dump())
+    del plain["OUTPUT_DIR"], plain["DATASET"]["ROOT"]
+    return plain
+
+
 def config_hash(cfg: CfgNode) -> str:
     """Twelve hex digits that agree for runs with the same settings, wherever they are written."""
-    settings = cfg.clone()
-    settings.defrost()
-    settings.OUTPUT_DIR = ""
-    settings.DATASET.ROOT = ""
-    return hashlib.sha256(settings.dump().encode()).hexdigest()[:12]
+    return hashlib.sha256(yaml.safe_dump(settings(cfg)).encode()).hexdigest()[:12]

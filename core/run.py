@@ -10,7 +10,7 @@ import yaml
 from softprompt.core import checkpoint, results
 from softprompt.core.backbone import RANDOM, build_clip, untrained_words
 from softprompt.core.clip import FrozenCLIP
-from softprompt.core.config import config_hash, options_from
+from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Batches, test_transform, training_transform
 from softprompt.core.dataset import Dataset, Item
 from softprompt.core.errors import UserError
@@ -47,8 +47,9 @@ def train(cfg, *, resume: bool = False) -> dict:
         return done
 
     run = Run(cfg)
-    run.check_test_classes()
+    run.check_test()
     trained_on = run.training_items()
+    batches = run.training_batches(trained_on)
     learner = run.learner(run.classnames(cfg.DATASET.SUBSAMPLE_CLASSES))
     model = run.model(learner, cfg.DATASET.SUBSAMPLE_CLASSES)
     with seeded(cfg.SEED, "trainer"):
@@ -64,7 +65,7 @@ def train(cfg, *, resume: bool = False) -> dict:
         logger.info(f"writing to {folder}")
         seconds = fit(
             trainer,
-            run.training_batches(trained_on),
+            batches,
             Optim.from_config(cfg.OPTIM),
             folder=folder,
             seed=cfg.SEED,
@@ -106,6 +107,7 @@ def evaluate(cfg, model_dir: str, epoch: int = 0) -> dict:
         folder = _run_folder(cfg, resume=False)
 
     run = Run(cfg)
+    run.check_test()
     if model_dir:
         learner = run.learner(tuple(header["classnames"]))
         checkpoint.load_into(learner, tensors, file)
@@ -183,11 +185,14 @@ class Run:
         check_every_class(items, self.classnames(node.SUBSAMPLE_CLASSES), "train")
         return items
 
-    def check_test_classes(self) -> None:
+    def check_test(self) -> None:
+        """Raise ``UserError`` now for what evaluation would stumble over after training."""
+        templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
         for subset in self.cfg.TEST.CLASSES or (self.cfg.DATASET.SUBSAMPLE_CLASSES,):
             if not self.test_items(subset):
                 raise UserError(
-                    f"no picture of the {subset} classes in the {self.cfg.TEST.SPLIT} split"
+                    f"{self.dataset.image_dir} has no picture of the {subset} classes in the "
+                    f"{self.cfg.TEST.SPLIT} split; TEST.SPLIT names another one"
                 )
 
     def test_items(self, subset: str) -> list[Item]:
@@ -310,7 +315,7 @@ class Run:
             "template": model.learner.template,
             "dataset": self.cfg.DATASET.NAME,
             "backbone": {"name": self.clip.name, "weights": self.clip.weights},
-            "config": yaml.safe_load(self.cfg.dump()),
+            "config": settings(self.cfg),
         }
 
 
@@ -339,9 +344,9 @@ def _run_folder(cfg, resume: bool) -> Path:
 
 def _check_same_run(cfg, folder: Path) -> None:
     old = _flat(yaml.safe_load((folder / "config.yaml").read_text()) or {})
-    new = _flat(yaml.safe_load(cfg.dump()))
-    for key in sorted(old.keys() | new.keys()):
-        if key not in ("OUTPUT_DIR", "DATASET.ROOT") and old.get(key) != new.get(key):
+    new = _flat(settings(cfg))
+    for key in sorted((old.keys() | new.keys()) - {"OUTPUT_DIR", "DATASET.ROOT"}):
+        if old.get(key) != new.get(key):
             raise UserError(
                 f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "
                 "it with its own settings (--config-file RUN/config.yaml), or give another folder"

@@ -34,8 +34,8 @@ def test_switching_a_component_leaves_no_keys_behind(write):
 
 
 def test_later_sources_win(write):
-    dataset = write("DATASET: {NUM_SHOTS: 1}\nSEED: 1\nOPTIM: {LR: 1.0}", "dataset.yaml")
-    method = write("SEED: 2\nOPTIM: {LR: 2.0}", "method.yaml")
+    method = write("DATASET: {NUM_SHOTS: 1}\nSEED: 1\nOPTIM: {LR: 1.0}", "method.yaml")
+    dataset = write("SEED: 2\nOPTIM: {LR: 2.0}", "dataset.yaml")
     cfg = load("SEED", "4", config_file=method, dataset_config_file=dataset, flags={"SEED": 3})
     assert (cfg.DATASET.NUM_SHOTS, cfg.SEED, cfg.OPTIM.LR) == (1, 4, 2.0)
 

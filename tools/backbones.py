@@ -32,6 +32,7 @@ HEADERS = (
 def row(name: str) -> tuple[str, ...]:
     """One backbone's line of the table."""
     from open_clip import get_model_config
+
     from softprompt.core.backbone import bare_model, open_clip_name
     from softprompt.core.errors import UserError
     from softprompt.core.towers.pick import image_tower, text_tower
@@ -48,7 +49,7 @@ def row(name: str) -> tuple[str, ...]:
         name,
         f"yes, {image.depth} blocks" if image.depth else "no",
         f"yes, {text.depth} blocks",
-        "full" if text.mask is None else "cut",
+        "full" if text.mask is None else "cut, exact",
         str(size[0] if isinstance(size, tuple | list) else size),
         str(text.context_length),
         "Hugging Face" if hub else "open_clip",

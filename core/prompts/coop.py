@@ -66,13 +66,13 @@ class CoOp(PromptLearner):
                 + (f" and {len(unseen) - 1} others" if len(unseen) > 1 else "")
                 + "; evaluate on trained classes, or train with PROMPT.COOP.CSC False"
             )
-        return _Chosen(self, [self.classnames.index(name) for name in classnames], classnames)
+        return _Chosen(self, [self.classnames.index(name) for name in classnames])
 
 
 class _Chosen(PromptLearner):
     """A class-specific context, for some of its classes."""
 
-    def __init__(self, learner: CoOp, rows: list[int], classnames: tuple[str, ...]):
+    def __init__(self, learner: CoOp, rows: list[int]):
         super().__init__(learner.template, learner.n_context)
         self.learner = learner
         self.rows = rows
