@@ -100,8 +100,8 @@ class FrozenCLIP:
 
     def embed_words(self, words: str) -> Tensor:
         """Return the token embeddings ``(tokens, width)`` of some words, without positions."""
-        ids = torch.tensor(self.text.tokenizer.encode(words), device=self.device)
-        return self.text.token_embedding(ids).detach()
+        (ids,) = self.text.tokens.words([words])
+        return self.text.token_embedding(torch.tensor(ids, device=self.device)).detach()
 
     @torch.no_grad()
     def class_features(

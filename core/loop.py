@@ -10,7 +10,6 @@ from softprompt.core import checkpoint
 from softprompt.core.data import Batches
 from softprompt.core.errors import UserError
 from softprompt.core.log import Recorder, logger
-from softprompt.core.optim import Optim
 from softprompt.core.seeding import derive
 from softprompt.core.trainer import Trainer
 
@@ -18,7 +17,6 @@ from softprompt.core.trainer import Trainer
 def fit(
     trainer: Trainer,
     batches: Batches,
-    optim: Optim,
     *,
     folder: Path,
     seed: int,
@@ -26,7 +24,7 @@ def fit(
     print_every: int = 10,
     keep_every: int = 0,
 ) -> float:
-    """Train, or go on with training, until ``optim.epochs``; return the seconds it took in all.
+    """Train a prepared trainer, or go on with it, to its last epoch; return the seconds in all.
 
     Args:
         folder: the run's folder, which may hold checkpoints of it.
@@ -36,17 +34,17 @@ def fit(
     Raises:
         UserError: a logged term is NaN or infinite.
     """
-    trainer.prepare(optim)
+    epochs = trainer.optim.epochs
     torch.manual_seed(derive(seed, "method"))  # what the method itself draws
     place = folder / "checkpoints"
     start, seconds = _restore(trainer, place)
-    if start >= optim.epochs:
+    if start >= epochs:
         return seconds
 
     learner = trainer.model.learner
-    recorder = Recorder(folder, optim.epochs, len(batches), print_every, start)
+    recorder = Recorder(folder, epochs, len(batches), print_every, start)
     try:
-        for epoch in range(start, optim.epochs):
+        for epoch in range(start, epochs):
             began = time.perf_counter()
             trainer.start_epoch(epoch)
             rate = trainer.learning_rates(epoch)["prompts"]

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from softprompt.core.gradients import gradients, twice_differentiable
-from softprompt.core.registry import PROMPT_LEARNERS
 from softprompt.core.plugins import import_built_in
+from softprompt.core.registry import PROMPT_LEARNERS
 
 import_built_in()
 LEARNERS = [name for name in PROMPT_LEARNERS.names() if name != "zeroshot"]

@@ -45,7 +45,14 @@ def test_one_file_registers_all_three_kinds(plugin_file):
     file = plugin_file(PLUGIN)
     cfg = load_config(
         pairs=["PLUGINS", str(file), "TRAINER.NAME", "my_trainer", "PROMPT.NAME", "My-Learner"]
-        + ["DATASET.NAME", "my_data", "TRAINER.MY_TRAINER.WEIGHT", "2", "PROMPT.MY_LEARNER.N_CTX", "5"]
+        + [
+            "DATASET.NAME",
+            "my_data",
+            "TRAINER.MY_TRAINER.WEIGHT",
+            "2",
+            "PROMPT.MY_LEARNER.N_CTX",
+            "5",
+        ]
     )
     assert cfg.TRAINER.MY_TRAINER.WEIGHT == 2.0
     assert cfg.PROMPT.MY_LEARNER.N_CTX == 5

@@ -1,6 +1,7 @@
 """Train prompts and report, or evaluate trained ones: one run from one configuration."""
 
 import argparse
+import re
 import sys
 
 import _checkout  # noqa: F401
@@ -27,7 +28,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--model-dir", default="", metavar="RUN", help="the run to evaluate")
     parser.add_argument("--load-epoch", type=int, default=0, help="its epoch; default: the last")
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
-    return parser.parse_intermixed_args(arguments)
+    return parser.parse_intermixed_args(_resume_apart(arguments))
+
+
+def _resume_apart(arguments: list[str]) -> list[str]:
+    """Keep ``--resume`` from taking a KEY that follows it for its folder."""
+    apart = list(arguments)
+    for index, word in enumerate(arguments[:-1]):
+        if word == "--resume" and re.fullmatch(r"[A-Z_]+(\.[A-Z0-9_]+)*", arguments[index + 1]):
+            apart[index] = "--resume="
+    return apart
 
 
 def main(arguments: list[str]) -> int:

@@ -1,98 +1,14 @@
-"""The official code bases in our terms: their trainers, options and names of trained tensors."""
+"""From an official command line to our learner, trainer, options and optimizer."""
 
 import ast
 import re
 from dataclasses import dataclass, field
 
 from softprompt.core.errors import UserError
+from softprompt.core.official.defaults import DEFAULTS, FIXED, IDLE, NODES, PHRASE, SHARED
 from softprompt.core.optim import Optim
 from softprompt.core.registry import DATASETS
 from softprompt.core.templates import PLAIN
-
-PHRASE = "a photo of a"
-
-# What each official YAML sets beside what all of them share (SGD, cosine, one warm-up epoch).
-# Where the name of the file says more, as in "4ctx_language_only", _from_file_name reads it.
-DEFAULTS = {
-    "CoOp": {"N_CTX": 16, "CSC": False, "CTX_INIT": "", "CLASS_TOKEN_POSITION": "end", "LR": 0.002},
-    "CoCoOp": {"N_CTX": 16, "CTX_INIT": "", "LR": 0.002},
-    "ProGrad": {
-        "N_CTX": 16,
-        "CSC": False,
-        "CTX_INIT": True,
-        "CLASS_TOKEN_POSITION": "end",
-        "LR": 0.002,
-        "LOSS.LAMBDA": 1.0,
-        "LOSS.T": 1.0,
-    },
-    "KgCoOp": {
-        "N_CTX": 16,
-        "CSC": False,
-        "CTX_INIT": True,
-        "CLASS_TOKEN_POSITION": "end",
-        "LR": 0.002,
-        "W": 1.0,
-    },
-    "VPT": {"N_CTX_VISION": 8, "PROMPT_DEPTH_VISION": 12, "CTX_INIT": PHRASE, "LR": 0.0025},
-    "IVLP": {
-        "N_CTX_TEXT": 2,
-        "N_CTX_VISION": 2,
-        "PROMPT_DEPTH_TEXT": 12,
-        "PROMPT_DEPTH_VISION": 12,
-        "CTX_INIT": PHRASE,
-        "LR": 0.0035,
-    },
-    "MaPLe": {"N_CTX": 2, "PROMPT_DEPTH": 9, "CTX_INIT": PHRASE, "LR": 0.0035},
-    "PromptSRC": {
-        "N_CTX_TEXT": 4,
-        "N_CTX_VISION": 4,
-        "PROMPT_DEPTH_TEXT": 9,
-        "PROMPT_DEPTH_VISION": 9,
-        "CTX_INIT": PHRASE,
-        "TEXT_LOSS_WEIGHT": 25.0,
-        "IMAGE_LOSS_WEIGHT": 10.0,
-        "GPA_MEAN": 15.0,
-        "GPA_STD": 1.0,
-        "LR": 0.0025,
-    },
-    "ProMetaR": {
-        "N_CTX_TEXT": 4,
-        "N_CTX_VISION": 4,
-        "PROMPT_DEPTH_TEXT": 9,
-        "PROMPT_DEPTH_VISION": 9,
-        "CTX_INIT": PHRASE,
-        "ADAPT_LR": 5e-4,
-        "LR_RATIO": 5e-4,
-        "FAST_ADAPTATION": False,
-        "MIXUP_ALPHA": 0.5,
-        "MIXUP_BETA": 0.5,
-        "DIM_RATE": 8,
-        "LR": 0.0025,
-        "VNET_LR": 0.00025,
-        "VNET_WARMUP_EPOCH": 1,
-        "VNET_WARMUP_CONS_LR": 1e-6,
-    },
-}
-# The node under TRAINER that holds a method's keys, where it is not the method's own name.
-NODES = {"ProGrad": "COOP", "KgCoOp": "COOP"}
-SHARED = {"MAX_EPOCH": 10, "WARMUP_EPOCH": 1, "WARMUP_CONS_LR": 1e-5}
-SHARED |= {"MOMENTUM": 0.9, "WEIGHT_DECAY": 5e-4, "SGD_NESTEROV": False}
-# Values that all official runs share; anything else has no counterpart here.
-FIXED = {
-    "OPTIM.NAME": "sgd",
-    "OPTIM.LR_SCHEDULER": "cosine",
-    "OPTIM.WARMUP_TYPE": "constant",
-    "OPTIM.WARMUP_RECOUNT": True,
-    "OPTIM.SGD_DAMPNING": 0,
-    "LOSS.NAME": "prograd",
-    "LOSS.GM": False,
-    "TRAINER.PROMETAR.DIM_RATE": 8,
-}
-# Keys that change neither the method nor its numbers in a replay.
-IDLE = re.compile(
-    r"(DATALOADER|INPUT|DATASET|TRAIN|TEST|MODEL)\..*|VERBOSE|OUTPUT_DIR|SEED|USE_CUDA|VERSION"
-    r"|.*\.PREC|RESUME|OPTIM(_VNET)?\.(STEPSIZE|GAMMA)|TRAINER\.NAME"
-)
 
 
 @dataclass
@@ -132,38 +48,6 @@ def from_command_line(
         _enter(values, key, _literal(text), node)
     dataset = flags.get("dataset-config-file", "").rsplit("/", 1)[-1].removesuffix(".yaml")
     return _translated(method, values, dataset, text_layers, image_layers)
-
-
-def our_name(method: str, name: str) -> str:
-    """Return what we call an official trained tensor.
-
-    Raises:
-        UserError: there is no such tensor.
-    """
-    coop_like = method in ("CoOp", "CoCoOp", "ProGrad", "KgCoOp")
-    rules = (
-        (r"prompt_learner\.ctx", "context" if coop_like else "text.0"),
-        (r"prompt_learner\.meta_net\.linear1\.(\w+)", r"meta_net.0.\1"),
-        (r"prompt_learner\.meta_net\.linear2\.(\w+)", r"meta_net.2.\1"),
-        (r"image_encoder\.VPT", "image.0"),
-        (r"image_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"image.\1"),
-        (r"text_encoder\.transformer\.resblocks\.(\d+)\.VPT_shallow", r"text.\1"),
-        (r"prompt_learner\.proj\.(\w+)", r"coupling.0.\1"),
-        (r"prompt_learner\.compound_prompts_text\.(\d+)", lambda m: f"text.{int(m[1]) + 1}"),
-        (
-            r"prompt_learner\.compound_prompt_projections\.(\d+)\.(\w+)",
-            lambda m: f"coupling.{int(m[1]) + 1}.{m[2]}",
-        ),
-        (r"linear_text_gamma\.(\d+)\.0\.weight", r"gates.text/\1.first.weight"),
-        (r"linear_text_gamma\.(\d+)\.1\.weight", r"gates.text/\1.second.weight"),
-        (r"linear_vision_gamma\.(\d+)\.0\.weight", r"gates.image/\1.first.weight"),
-        (r"linear_vision_gamma\.(\d+)\.1\.weight", r"gates.image/\1.second.weight"),
-    )
-    for pattern, ours in rules:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return ours(match) if callable(ours) else match.expand(ours)
-    raise UserError(f"{method} has no trained tensor {name!r} that is known here")
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], dict[str, str]]:

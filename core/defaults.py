@@ -1,0 +1,67 @@
+"""Every option that belongs to no component, with its default and its meaning."""
+
+from yacs.config import CfgNode
+
+
+def defaults() -> CfgNode:
+    """The options that belong to no component, each with its meaning."""
+    cfg = CfgNode()
+    cfg.OUTPUT_DIR = ""  # "": a new folder under output/ for every run
+    cfg.SEED = 1
+    cfg.USE_CUDA = True  # use the GPU if there is one
+    cfg.PLUGINS = ()  # dotted modules or .py files that register classes of your own
+
+    cfg.INPUT = CfgNode()
+    cfg.INPUT.SIZE = ()  # (height, width); (): the backbone's own
+    cfg.INPUT.INTERPOLATION = "bicubic"  # bicubic, bilinear or nearest
+    cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
+    cfg.INPUT.RRCROP_SCALE = (0.08, 1.0)  # share of the picture's area that a random crop keeps
+    cfg.INPUT.PIXEL_MEAN = ()  # (): the backbone's own
+    cfg.INPUT.PIXEL_STD = ()
+
+    cfg.DATASET = CfgNode()
+    cfg.DATASET.ROOT = "data"  # the folder that holds the datasets' folders
+    cfg.DATASET.NAME = ""
+    cfg.DATASET.NUM_SHOTS = -1  # training images a class; -1: all
+    cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the labels) or new
+
+    cfg.DATALOADER = CfgNode()
+    cfg.DATALOADER.NUM_WORKERS = 0  # processes that read images; 0: the main one does
+    cfg.DATALOADER.TRAIN_X = CfgNode()
+    cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 32
+    cfg.DATALOADER.TEST = CfgNode()
+    cfg.DATALOADER.TEST.BATCH_SIZE = 100
+
+    cfg.MODEL = CfgNode()
+    cfg.MODEL.BACKBONE = CfgNode()
+    cfg.MODEL.BACKBONE.NAME = "ViT-B/16"  # CoOp's or open_clip's name, or "tiny"
+    cfg.MODEL.BACKBONE.PRETRAINED = "openai"  # open_clip's tag, a file, or "" for random weights
+    cfg.MODEL.PRECISION = "fp32"  # inside CLIP's towers: fp32, bf16 or fp16; prompts stay fp32
+
+    cfg.OPTIM = CfgNode()
+    cfg.OPTIM.NAME = "sgd"  # sgd or adamw
+    cfg.OPTIM.LR = 0.002
+    cfg.OPTIM.MOMENTUM = 0.9
+    cfg.OPTIM.WEIGHT_DECAY = 5e-4
+    cfg.OPTIM.SGD_NESTEROV = False
+    cfg.OPTIM.ADAM_BETA1 = 0.9
+    cfg.OPTIM.ADAM_BETA2 = 0.999
+    cfg.OPTIM.LR_SCHEDULER = "cosine"  # cosine or constant, one value an epoch
+    cfg.OPTIM.MAX_EPOCH = 10
+    cfg.OPTIM.WARMUP_EPOCH = 1  # epochs at WARMUP_CONS_LR before the schedule starts
+    cfg.OPTIM.WARMUP_CONS_LR = 1e-5
+
+    cfg.TRAIN = CfgNode()
+    cfg.TRAIN.PRINT_FREQ = 10  # batches between two progress lines
+    cfg.TRAIN.CHECKPOINT_FREQ = 0  # keep the prompts of every so many epochs; 0: only the last
+
+    cfg.TEST = CfgNode()
+    cfg.TEST.SPLIT = "test"
+    cfg.TEST.CLASSES = ()  # class sets to report, such as (base, new); (): the trained ones
+    cfg.TEST.MAX_IMAGES = 0  # evaluate on a class-balanced sample of so many images; 0: all
+    cfg.TEST.ZERO_SHOT = True  # report CLIP without prompts beside the trained ones
+    cfg.TEST.TEMPLATES = "coop"  # the dataset's hand-written sentence used for that
+
+    cfg.PROMPT = CfgNode({"NAME": ""})
+    cfg.TRAINER = CfgNode({"NAME": ""})
+    return cfg

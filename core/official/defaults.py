@@ -1,0 +1,88 @@
+"""What the official YAML files set, and which of their keys have a counterpart here."""
+
+import re
+
+PHRASE = "a photo of a"
+
+# What each official YAML sets beside what all of them share (SGD, cosine, one warm-up epoch).
+# Where the name of the file says more, as in "4ctx_language_only", _from_file_name reads it.
+DEFAULTS = {
+    "CoOp": {"N_CTX": 16, "CSC": False, "CTX_INIT": "", "CLASS_TOKEN_POSITION": "end", "LR": 0.002},
+    "CoCoOp": {"N_CTX": 16, "CTX_INIT": "", "LR": 0.002},
+    "ProGrad": {
+        "N_CTX": 16,
+        "CSC": False,
+        "CTX_INIT": True,
+        "CLASS_TOKEN_POSITION": "end",
+        "LR": 0.002,
+        "LOSS.LAMBDA": 1.0,
+        "LOSS.T": 1.0,
+    },
+    "KgCoOp": {
+        "N_CTX": 16,
+        "CSC": False,
+        "CTX_INIT": True,
+        "CLASS_TOKEN_POSITION": "end",
+        "LR": 0.002,
+        "W": 1.0,
+    },
+    "VPT": {"N_CTX_VISION": 8, "PROMPT_DEPTH_VISION": 12, "CTX_INIT": PHRASE, "LR": 0.0025},
+    "IVLP": {
+        "N_CTX_TEXT": 2,
+        "N_CTX_VISION": 2,
+        "PROMPT_DEPTH_TEXT": 12,
+        "PROMPT_DEPTH_VISION": 12,
+        "CTX_INIT": PHRASE,
+        "LR": 0.0035,
+    },
+    "MaPLe": {"N_CTX": 2, "PROMPT_DEPTH": 9, "CTX_INIT": PHRASE, "LR": 0.0035},
+    "PromptSRC": {
+        "N_CTX_TEXT": 4,
+        "N_CTX_VISION": 4,
+        "PROMPT_DEPTH_TEXT": 9,
+        "PROMPT_DEPTH_VISION": 9,
+        "CTX_INIT": PHRASE,
+        "TEXT_LOSS_WEIGHT": 25.0,
+        "IMAGE_LOSS_WEIGHT": 10.0,
+        "GPA_MEAN": 15.0,
+        "GPA_STD": 1.0,
+        "LR": 0.0025,
+    },
+    "ProMetaR": {
+        "N_CTX_TEXT": 4,
+        "N_CTX_VISION": 4,
+        "PROMPT_DEPTH_TEXT": 9,
+        "PROMPT_DEPTH_VISION": 9,
+        "CTX_INIT": PHRASE,
+        "ADAPT_LR": 5e-4,
+        "LR_RATIO": 5e-4,
+        "FAST_ADAPTATION": False,
+        "MIXUP_ALPHA": 0.5,
+        "MIXUP_BETA": 0.5,
+        "DIM_RATE": 8,
+        "LR": 0.0025,
+        "VNET_LR": 0.00025,
+        "VNET_WARMUP_EPOCH": 1,
+        "VNET_WARMUP_CONS_LR": 1e-6,
+    },
+}
+# The node under TRAINER that holds a method's keys, where it is not the method's own name.
+NODES = {"ProGrad": "COOP", "KgCoOp": "COOP"}
+SHARED = {"MAX_EPOCH": 10, "WARMUP_EPOCH": 1, "WARMUP_CONS_LR": 1e-5}
+SHARED |= {"MOMENTUM": 0.9, "WEIGHT_DECAY": 5e-4, "SGD_NESTEROV": False}
+# Values that all official runs share; anything else has no counterpart here.
+FIXED = {
+    "OPTIM.NAME": "sgd",
+    "OPTIM.LR_SCHEDULER": "cosine",
+    "OPTIM.WARMUP_TYPE": "constant",
+    "OPTIM.WARMUP_RECOUNT": True,
+    "OPTIM.SGD_DAMPNING": 0,
+    "LOSS.NAME": "prograd",
+    "LOSS.GM": False,
+    "TRAINER.PROMETAR.DIM_RATE": 8,
+}
+# Keys that change neither the method nor its numbers in a replay.
+IDLE = re.compile(
+    r"(DATALOADER|INPUT|DATASET|TRAIN|TEST|MODEL)\..*|VERBOSE|OUTPUT_DIR|SEED|USE_CUDA|VERSION"
+    r"|.*\.PREC|RESUME|OPTIM(_VNET)?\.(STEPSIZE|GAMMA)|TRAINER\.NAME"
+)

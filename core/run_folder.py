@@ -1,0 +1,58 @@
+"""Where a run writes: a new folder, or one that holds this very run."""
+
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+from softprompt.core.config import settings
+from softprompt.core.errors import UserError
+
+
+def run_folder(cfg: CfgNode, resume: bool) -> Path:
+    """Return the run's folder; the default one is new, a given one must be free or resumed."""
+    if not cfg.OUTPUT_DIR:
+        if resume:
+            raise UserError("--resume needs the folder of the run: --resume --output-dir RUN")
+        backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "-")
+        parent = Path("output", cfg.DATASET.NAME, f"{cfg.TRAINER.NAME}-{cfg.PROMPT.NAME}", backbone)
+        stem = f"{cfg.DATASET.SUBSAMPLE_CLASSES}-{cfg.DATASET.NUM_SHOTS}shots-seed{cfg.SEED}"
+        runs = (parent / f"{stem}-run{number}" for number in range(1, 1_000_000))
+        return next(run for run in runs if not run.exists())
+    folder = Path(cfg.OUTPUT_DIR).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"OUTPUT_DIR {folder} is a file; give a folder")
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if occupied and not resume:
+        raise UserError(
+            f"{folder} holds another run; give another --output-dir, or --resume to go on with it"
+        )
+    if occupied and (folder / "config.yaml").is_file():
+        _check_same_run(cfg, folder)
+    return folder
+
+
+def _check_same_run(cfg: CfgNode, folder: Path) -> None:
+    old = _flat(yaml.safe_load((folder / "config.yaml").read_text()) or {})
+    new = _flat(settings(cfg))
+    for key in sorted((old.keys() | new.keys()) - {"OUTPUT_DIR", "DATASET.ROOT"}):
+        if old.get(key) != new.get(key):
+            raise UserError(
+                f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "
+                "it with its own settings (--config-file RUN/config.yaml), or give another folder"
+            )
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
+def write_config(cfg: CfgNode, folder: Path) -> None:
+    partial = folder / ".config.yaml.partial"
+    partial.write_text(cfg.dump(), encoding="utf-8")
+    partial.replace(folder / "config.yaml")

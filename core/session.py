@@ -1,0 +1,208 @@
+"""The dataset and the backbone of one configuration, and what a run makes of the two."""
+
+import time
+from pathlib import Path
+
+import torch
+from yacs.config import CfgNode
+
+from softprompt.core import results
+from softprompt.core.backbone import RANDOM, build_clip, untrained_words
+from softprompt.core.clip import FrozenCLIP
+from softprompt.core.config import config_hash, options_from, settings
+from softprompt.core.data import Batches, test_transform, training_transform
+from softprompt.core.dataset import Dataset, Item
+from softprompt.core.errors import UserError
+from softprompt.core.evaluate import harmonic_mean, predict, score
+from softprompt.core.fewshot import (
+    balanced_sample,
+    check_every_class,
+    choose_classes,
+    class_subset,
+    draw_shots,
+)
+from softprompt.core.log import logger
+from softprompt.core.model import PromptedCLIP
+from softprompt.core.prompts.base import PromptLearner
+from softprompt.core.prompts.zeroshot import ZeroShot
+from softprompt.core.registry import DATASETS, PROMPT_LEARNERS
+from softprompt.core.seeding import seeded
+from softprompt.core.templates import templates_of
+
+ZERO_SHOT = "zero-shot CLIP"
+
+
+class Session:
+    """What training, evaluation and prediction of one configuration have in common."""
+
+    def __init__(self, cfg: CfgNode):
+        self.cfg = cfg
+        self.dataset: Dataset = DATASETS[cfg.DATASET.NAME](
+            Path(cfg.DATASET.ROOT).expanduser(), **options_from(cfg, "DATASET")
+        )
+        self.splits = self.dataset.splits()
+        device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
+        backbone = cfg.MODEL.BACKBONE
+        self.clip: FrozenCLIP = build_clip(
+            backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device
+        )
+        self.size = self._image_size()
+
+    def _image_size(self) -> tuple[int, int]:
+        own, given = self.clip.image_size, tuple(self.cfg.INPUT.SIZE)
+        if given and given != own:
+            raise UserError(
+                f"INPUT.SIZE is {given}, but {self.clip.name} reads {own}; leave INPUT.SIZE out"
+            )
+        return own
+
+    def labels(self, subset: str) -> range:
+        return class_subset(len(self.dataset.classnames), subset)
+
+    def classnames(self, subset: str) -> tuple[str, ...]:
+        return tuple(self.dataset.classnames[label] for label in self.labels(subset))
+
+    def learner(self, classnames: tuple[str, ...]) -> PromptLearner:
+        """The prompt learner as it starts, drawn from a generator of its own."""
+        with seeded(self.cfg.SEED, "init"):
+            cls = PROMPT_LEARNERS[self.cfg.PROMPT.NAME]
+            learner = cls(self.clip, classnames, **options_from(self.cfg, "PROMPT"))
+        return learner.to(self.clip.device)
+
+    def model(self, learner: PromptLearner, subset: str) -> PromptedCLIP:
+        return PromptedCLIP(self.clip, learner, self.classnames(subset), self.dataset.templates)
+
+    def training_items(self) -> list[Item]:
+        node = self.cfg.DATASET
+        drawn = draw_shots(self.splits, node.NUM_SHOTS, self.cfg.SEED)["train"]
+        items = choose_classes(drawn, self.labels(node.SUBSAMPLE_CLASSES))
+        check_every_class(items, self.classnames(node.SUBSAMPLE_CLASSES), "train")
+        return items
+
+    def check_test(self) -> None:
+        """Raise ``UserError`` now for what evaluation would stumble over after training."""
+        templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
+        for subset in self.cfg.TEST.CLASSES or (self.cfg.DATASET.SUBSAMPLE_CLASSES,):
+            if not self.test_items(subset):
+                raise UserError(
+                    f"{self.dataset.image_dir} has no picture of the {subset} classes in the "
+                    f"{self.cfg.TEST.SPLIT} split; TEST.SPLIT names another one"
+                )
+
+    def test_items(self, subset: str) -> list[Item]:
+        items = choose_classes(self.splits[self.cfg.TEST.SPLIT], self.labels(subset))
+        return balanced_sample(items, self.cfg.TEST.MAX_IMAGES)
+
+    def training_batches(self, items: list[Item]) -> Batches:
+        return Batches(
+            items,
+            self.dataset.reader(),
+            training_transform(self.cfg.INPUT, self.size, *self._statistics()),
+            batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+            workers=self.cfg.DATALOADER.NUM_WORKERS,
+            seed=self.cfg.SEED,
+            device=self.clip.device,
+        )
+
+    def test_batches(self, subset: str) -> Batches:
+        return Batches(
+            self.test_items(subset),
+            self.dataset.reader(),
+            test_transform(self.cfg.INPUT, self.size, *self._statistics()),
+            batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
+            workers=self.cfg.DATALOADER.NUM_WORKERS,
+            device=self.clip.device,
+        )
+
+    def _statistics(self) -> tuple[tuple, tuple]:
+        node, visual = self.cfg.INPUT, self.clip.model.visual
+        return node.PIXEL_MEAN or visual.image_mean, node.PIXEL_STD or visual.image_std
+
+    def report(self, learner: PromptLearner, subsets: tuple[str, ...], name: str) -> dict:
+        """Evaluate on each class set, print the table and return all but the training's part."""
+        began = time.perf_counter()
+        scores: dict[str, dict[str, dict]] = {}
+        templates = templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
+        sampled = {}
+        for subset in subsets:
+            names = self.classnames(subset)
+            batches = self.test_batches(subset)
+            if self.cfg.TEST.MAX_IMAGES:
+                total = len(choose_classes(self.splits[self.cfg.TEST.SPLIT], self.labels(subset)))
+                sampled[subset] = f"{len(self.test_items(subset))} of {total} images"
+            models = {name: self.model(learner, subset)}
+            if self.cfg.TEST.ZERO_SHOT:
+                plain = ZeroShot(self.clip, names, templates=templates)
+                models = {ZERO_SHOT: self.model(plain, subset), **models}
+            logits, labels = predict(models, batches.epoch())
+            for model in models:
+                scores.setdefault(model, {})[subset] = score(logits[model], labels, names)
+        means = {}
+        if {"base", "new"} <= set(subsets):
+            means = {
+                model: harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
+                for model, by_set in scores.items()
+            }
+        logger.info(results.table(scores, means))
+        for warning in self.warnings():
+            logger.warning(warning)
+        return {
+            "format": 1,
+            "dataset": self.cfg.DATASET.NAME,
+            "prompt": self.cfg.PROMPT.NAME,
+            "trainer": self.cfg.TRAINER.NAME,
+            "backbone": {"name": self.clip.name, "weights": self.clip.weights},
+            "seed": self.cfg.SEED,
+            "shots": self.cfg.DATASET.NUM_SHOTS,
+            "split": {"name": self.cfg.TEST.SPLIT, "note": self.dataset.note},
+            "sampled": sampled,
+            "zero_shot_templates": list(templates),
+            "results": scores,
+            "harmonic_mean": means,
+            "warnings": self.warnings(),
+            "config_hash": config_hash(self.cfg),
+            "environment": results.environment(),
+            "seconds": {"evaluate": time.perf_counter() - began},
+        }
+
+    def warnings(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        found = []
+        if self.clip.weights == RANDOM:
+            found.append(
+                f"RANDOM WEIGHTS: {self.clip.name} was not pretrained (MODEL.BACKBONE.PRETRAINED "
+                '""), so accuracies are near chance'
+            )
+        words = untrained_words(self.clip, self.dataset.classnames)
+        if words:
+            found.append(
+                f"the backbone {self.clip.name} has never seen the words of {len(words)} class "
+                f"names ({', '.join(words[:5])}{' ...' if len(words) > 5 else ''})"
+            )
+        return found
+
+    def describe(self) -> None:
+        cfg = self.cfg
+        logger.info(
+            f"dataset {cfg.DATASET.NAME}: {len(self.dataset.classnames)} classes, "
+            + ", ".join(f"{len(items)} {name}" for name, items in self.splits.items())
+            + (f"; {self.dataset.note}" if self.dataset.note else "")
+        )
+        logger.info(
+            f"backbone {self.clip.name}, weights {self.clip.weights}, "
+            f"{cfg.MODEL.PRECISION} on {self.clip.device}"
+        )
+        for warning in self.warnings():
+            logger.warning(warning)
+
+    def prompt_header(self, model: PromptedCLIP) -> dict:
+        return {
+            "learner": self.cfg.PROMPT.NAME.lower(),
+            "options": options_from(self.cfg, "PROMPT"),
+            "trainer": self.cfg.TRAINER.NAME.lower(),
+            "classnames": list(model.classnames),
+            "template": model.learner.template,
+            "dataset": self.cfg.DATASET.NAME,
+            "backbone": {"name": self.clip.name, "weights": self.clip.weights},
+            "config": settings(self.cfg),
+        }
