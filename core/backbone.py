@@ -126,7 +126,8 @@ def bare_model(
         model = open_clip.create_model(
             plain, device=device, pretrained_text=False, quick_gelu=quick
         )
-    image_tower(model.visual), text_tower(model, None)
+    image_tower(model.visual)
+    text_tower(model, None)
     _set_statistics(model, [entry] if entry else _entries(plain))
     return model
 

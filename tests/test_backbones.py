@@ -149,7 +149,7 @@ def assert_close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def wrong_way(found, expected) -> float:
+def distance(found, expected) -> float:
     return (found - expected).abs().max().item()
 
 
@@ -180,7 +180,7 @@ def test_image_prompts_of_every_depth_change_the_features_and_learn(small, name)
     for depth in (1, 2, 3):
         given = Prompts(image=prompts[0], deep_image=tuple(prompts[1:depth]))
         found.append(clip.encode_image(images, given))
-        assert wrong_way(found[-1], found[-2]) > 1e-5
+        assert distance(found[-1], found[-2]) > 1e-5
     gradients = torch.autograd.grad(found[-1].square().sum(), prompts)
     assert all(gradient.abs().max() > 0 for gradient in gradients)
     by_image = Prompts(image=torch.stack([prompts[0], prompts[1]]))
@@ -277,7 +277,7 @@ def test_text_prompts_are_those_of_a_hand_made_tower(small, name, template):
     found = clip.encode_text(sentences, Prompts(text=context, deep_text=deep))
     expected = slow_text(clip, rows, sentences.slots.tolist(), context, deep)
     assert_close(found, expected)
-    assert wrong_way(found, clip.encode_text(sentences, Prompts(text=context))) > 1e-5
+    assert distance(found, clip.encode_text(sentences, Prompts(text=context))) > 1e-5
 
 
 @pytest.mark.parametrize("position", ["middle", "front"])

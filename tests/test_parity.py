@@ -94,15 +94,3 @@ def test_a_wrong_record_is_noticed(change, code, parity, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["ProMetaR", "IVLP", "CoOp"])
 def test_in_double_only_the_records_rounding_is_left(name, parity):
     assert parity.main([str(GOLDEN / f"{name}.json")]) == 0
-
-
-def full_records() -> Path:
-    """The records with every tensor in full, which stand beside a checkout or nowhere."""
-    return GOLDEN.parents[2] / "shared" / "golden"
-
-
-if full_records().is_dir():
-
-    def test_full_records_have_the_same_names():
-        there = {folder.name for folder in full_records().iterdir() if folder.is_dir()}
-        assert set(RECORDS) <= there
