@@ -1,6 +1,7 @@
 """From items to batches: transforms, and loaders whose every draw depends on the seed alone."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -111,36 +112,77 @@ class Batches:
             raise UserError(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
 
 
-def training_transform(node, size, mean, std) -> Callable[[Image.Image], torch.Tensor]:
-    """The augmentation that ``INPUT`` describes, in Dassl's fixed order."""
-    unknown = [name for name in node.TRANSFORMS if name not in TRAINING_TRANSFORMS]
+def training_transform(
+    names: tuple[str, ...], preprocessing: "Preprocessing", crop_scale: tuple[float, float]
+) -> Callable[[Image.Image], torch.Tensor]:
+    """The augmentation of these names, in Dassl's fixed order.
+
+    Raises:
+        UserError: there is no transform of a name.
+    """
+    unknown = [name for name in names if name not in TRAINING_TRANSFORMS]
     if unknown:
         raise UserError(
             f"INPUT.TRANSFORMS names {unknown[0]!r}; there are {', '.join(TRAINING_TRANSFORMS)}"
         )
-    interpolation = INTERPOLATION[node.INTERPOLATION]
-    if "random_resized_crop" in node.TRANSFORMS:
-        steps = [transforms.RandomResizedCrop(size, node.RRCROP_SCALE, interpolation=interpolation)]
+    size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
+    if "random_resized_crop" in names:
+        steps = [transforms.RandomResizedCrop(size, crop_scale, interpolation=interpolation)]
     else:
         steps = [transforms.Resize(size, interpolation)]
-    if "random_flip" in node.TRANSFORMS:
+    if "random_flip" in names:
         steps.append(transforms.RandomHorizontalFlip())
-    return transforms.Compose([*steps, *_to_tensor(node, mean, std)])
+    return transforms.Compose([*steps, *_to_tensor(names, preprocessing)])
 
 
-def test_transform(node, size, mean, std) -> Callable[[Image.Image], torch.Tensor]:
-    """Resize the shorter side and crop the centre, as CLIP's own preprocessing does."""
-    return transforms.Compose(
-        [
-            transforms.Resize(max(size), INTERPOLATION[node.INTERPOLATION]),
-            transforms.CenterCrop(size),
-            *_to_tensor(node, mean, std),
-        ]
-    )
+def evaluation_transform(
+    names: tuple[str, ...], preprocessing: "Preprocessing"
+) -> Callable[[Image.Image], torch.Tensor]:
+    """What the backbone was trained on: for CLIP, the shorter side resized, then the centre."""
+    size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
+    if preprocessing.squash:
+        steps = [transforms.Resize(size, interpolation)]
+    else:
+        steps = [transforms.Resize(max(size), interpolation), transforms.CenterCrop(size)]
+    return transforms.Compose([*steps, *_to_tensor(names, preprocessing)])
 
 
-def _to_tensor(node, mean, std) -> list[Callable]:
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a backbone wants its pictures."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    squash: bool = False  # resize both sides, instead of cutting a centre out
+
+    @classmethod
+    def of(cls, clip, node) -> "Preprocessing":
+        """The backbone's own, but for what ``INPUT`` sets.
+
+        Raises:
+            UserError: ``INPUT.SIZE`` is not the size that the backbone reads.
+        """
+        given = tuple(node.SIZE)
+        if given and given != clip.image_size:
+            raise UserError(
+                f"INPUT.SIZE is {given}, but {clip.name} reads {clip.image_size}; "
+                "leave INPUT.SIZE out"
+            )
+        visual = clip.model.visual
+        own = getattr(visual, "preprocess_cfg", {})
+        return cls(
+            size=clip.image_size,
+            mean=tuple(node.PIXEL_MEAN or visual.image_mean),
+            std=tuple(node.PIXEL_STD or visual.image_std),
+            interpolation=node.INTERPOLATION or own.get("interpolation", "bicubic"),
+            squash=own.get("resize_mode") == "squash",
+        )
+
+
+def _to_tensor(names: tuple[str, ...], preprocessing: Preprocessing) -> list[Callable]:
     steps = [transforms.ToTensor()]
-    if "normalize" in node.TRANSFORMS:
-        steps.append(transforms.Normalize(mean, std))
+    if "normalize" in names:
+        steps.append(transforms.Normalize(preprocessing.mean, preprocessing.std))
     return steps

@@ -13,7 +13,7 @@ def defaults() -> CfgNode:
 
     cfg.INPUT = CfgNode()
     cfg.INPUT.SIZE = ()  # (height, width); (): the backbone's own
-    cfg.INPUT.INTERPOLATION = "bicubic"  # bicubic, bilinear or nearest
+    cfg.INPUT.INTERPOLATION = ""  # bicubic, bilinear or nearest; "": the backbone's own
     cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
     cfg.INPUT.RRCROP_SCALE = (0.08, 1.0)  # share of the picture's area that a random crop keeps
     cfg.INPUT.PIXEL_MEAN = ()  # (): the backbone's own

@@ -10,7 +10,7 @@ from softprompt.core import results
 from softprompt.core.backbone import RANDOM, build_clip, untrained_words
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
-from softprompt.core.data import Batches, test_transform, training_transform
+from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
 from softprompt.core.dataset import Dataset, Item
 from softprompt.core.errors import UserError
 from softprompt.core.evaluate import harmonic_mean, predict, score
@@ -46,15 +46,7 @@ class Session:
         self.clip: FrozenCLIP = build_clip(
             backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device
         )
-        self.size = self._image_size()
-
-    def _image_size(self) -> tuple[int, int]:
-        own, given = self.clip.image_size, tuple(self.cfg.INPUT.SIZE)
-        if given and given != own:
-            raise UserError(
-                f"INPUT.SIZE is {given}, but {self.clip.name} reads {own}; leave INPUT.SIZE out"
-            )
-        return own
+        self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:
         return class_subset(len(self.dataset.classnames), subset)
@@ -94,10 +86,11 @@ class Session:
         return balanced_sample(items, self.cfg.TEST.MAX_IMAGES)
 
     def training_batches(self, items: list[Item]) -> Batches:
+        node = self.cfg.INPUT
         return Batches(
             items,
             self.dataset.reader(),
-            training_transform(self.cfg.INPUT, self.size, *self._statistics()),
+            training_transform(node.TRANSFORMS, self.preprocessing, node.RRCROP_SCALE),
             batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
             seed=self.cfg.SEED,
@@ -108,15 +101,11 @@ class Session:
         return Batches(
             self.test_items(subset),
             self.dataset.reader(),
-            test_transform(self.cfg.INPUT, self.size, *self._statistics()),
+            evaluation_transform(self.cfg.INPUT.TRANSFORMS, self.preprocessing),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
             device=self.clip.device,
         )
-
-    def _statistics(self) -> tuple[tuple, tuple]:
-        node, visual = self.cfg.INPUT, self.clip.model.visual
-        return node.PIXEL_MEAN or visual.image_mean, node.PIXEL_STD or visual.image_std
 
     def report(self, learner: PromptLearner, subsets: tuple[str, ...], name: str) -> dict:
         """Evaluate on each class set, print the table and return all but the training's part."""

@@ -60,7 +60,7 @@ CHOICES = {
     "MODEL.PRECISION": ("fp32", "bf16", "fp16"),
     "OPTIM.NAME": ("sgd", "adamw"),
     "OPTIM.LR_SCHEDULER": ("cosine", "constant"),
-    "INPUT.INTERPOLATION": ("bicubic", "bilinear", "nearest"),
+    "INPUT.INTERPOLATION": ("", "bicubic", "bilinear", "nearest"),
     "TEST.SPLIT": ("train", "val", "test"),
     "TEST.CLASSES": ("all", "base", "new"),
 }

@@ -8,8 +8,7 @@ import pytest
 from softprompt.core.drawing import DOMAINS, EVALUATED_DOMAINS, FAMILIES, SIZE, captions, draw
 
 # A change of these is a change of the datasets: results before and after cannot be compared.
-DIGESTS = {
-}
+DIGESTS = {}
 
 
 @pytest.mark.parametrize(("family", "classname", "domain", "index"), DIGESTS)

@@ -75,7 +75,11 @@ def test_a_wheel_holds_one_namespace_and_all_assets(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = LOAD.format(where=str(tmp_path / "site"))
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n{code}"],
+        [
+            sys.executable,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n{code}",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

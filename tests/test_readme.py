@@ -21,7 +21,9 @@ def blocks(language: str) -> list[str]:
 
 def test_the_two_commands_open_the_readme():
     first = blocks("bash")[0]
-    assert 'pip install -e ".[dev]" && python tools/train.py --config-file configs/prometar' in first
+    assert (
+        'pip install -e ".[dev]" && python tools/train.py --config-file configs/prometar' in first
+    )
     assert "python -m pytest" in first
 
 

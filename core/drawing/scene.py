@@ -187,9 +187,7 @@ def _threads(dice: Dice, strength: int) -> np.ndarray:
     if not strength:
         return np.zeros((SIZE, SIZE), np.int64)
     lean = dice.pick((-2, -1, 1, 2))
-    return (_X + lean * _Y) % 4 * strength // 3 + dice.array(
-        "thread", SIZE, SIZE
-    ) * strength // 512
+    return (_X + lean * _Y) % 4 * strength // 3 + dice.array("thread", SIZE, SIZE) * strength // 512
 
 
 def _weave(

@@ -92,5 +92,10 @@ def context(clip, phrase: str, n: int) -> tuple[str, Tensor]:
 
 def check_depth(given: int, blocks: int, option: str) -> None:
     """Raise ``UserError`` unless so many blocks can be given prompts of their own."""
+    if given and not blocks:
+        raise UserError(
+            f"{option} is {given}, but this backbone's image tower takes no image prompts; "
+            "use a text-only learner such as coop"
+        )
     if not 0 <= given <= blocks:
         raise UserError(f"{option} is {given}, but this backbone's tower has {blocks} blocks")
