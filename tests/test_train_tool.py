@@ -107,6 +107,14 @@ def test_evaluating_a_run_trains_nothing(run, tmp_path):
     assert results(tmp_path / "elsewhere")["dataset"] == "patterns"
 
 
+def test_a_run_knows_its_own_configuration(run, tmp_path):
+    out = tmp_path / "run"
+    assert run(*config("vpt"), *RANDOM, *QUICK, "--output-dir", out) == 0
+    assert run("--resume", out) == 0
+    assert run("--eval-only", "--model-dir", out, "DATASET.SUBSAMPLE_CLASSES", "new") == 0
+    assert set(results(out / "eval" / "shapes-new")["results"]["vpt under erm"]) == {"new"}
+
+
 def test_zero_shot_needs_no_run(run, tmp_path):
     out = tmp_path / "zero"
     assert run("--eval-only", *config("zeroshot"), *RANDOM, *QUICK, "--output-dir", out) == 0

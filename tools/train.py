@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from pathlib import Path
 
 import _checkout  # noqa: F401
 
@@ -35,9 +36,22 @@ def _resume_apart(arguments: list[str]) -> list[str]:
     """Keep ``--resume`` from taking a KEY that follows it for its folder."""
     apart = list(arguments)
     for index, word in enumerate(arguments[:-1]):
-        if word == "--resume" and re.fullmatch(r"[A-Z_]+(\.[A-Z0-9_]+)*", arguments[index + 1]):
+        follows = arguments[index + 1]
+        is_key = re.fullmatch(r"SEED|PLUGINS|[A-Z]+(\.[A-Z0-9_]+)+", follows)
+        if word == "--resume" and is_key and not Path(follows).exists():
             apart[index] = "--resume="
     return apart
+
+
+def sources(given: argparse.Namespace) -> tuple[str, dict]:
+    """Return the config file and what the flags set; a run in RUN brings its own file."""
+    output_dir = given.resume or given.output_dir
+    run = given.model_dir if given.eval_only else output_dir if given.resume is not None else ""
+    config_file = given.config_file
+    if not config_file and run and Path(run, "config.yaml").is_file():
+        config_file, output_dir = str(Path(run, "config.yaml")), output_dir or ""
+    flags = {"DATASET.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": output_dir}
+    return config_file, {key: value for key, value in flags.items() if value is not None}
 
 
 def main(arguments: list[str]) -> int:
@@ -48,16 +62,9 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.run import evaluate, train
 
     log_to_console()
-    flags = {"DATASET.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
-    if given.resume:
-        flags["OUTPUT_DIR"] = given.resume
     try:
-        cfg = load_config(
-            given.config_file,
-            given.dataset_config_file,
-            {key: value for key, value in flags.items() if value is not None},
-            given.options,
-        )
+        config_file, flags = sources(given)
+        cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
         if given.eval_only:
             evaluate(cfg, given.model_dir, given.load_epoch)
         else:
