@@ -1,4 +1,4 @@
-"""The configuration: defaults, YAML files over their ``_BASE_``, and ``KEY VALUE`` pairs.
+"""The configuration: defaults, the layers of YAML files, and ``KEY VALUE`` pairs.
 
 The keyword-only arguments of a registered class are its options, under a node of its own:
 ``TRAINER.PROMETAR.ADAPT_LR`` is ``ProMetaR(adapt_lr=...)``. Nothing else lists them.
@@ -14,9 +14,9 @@ from yacs.config import CfgNode
 from softprompt.core.defaults import defaults
 from softprompt.core.errors import UserError, closest
 from softprompt.core.plugins import import_built_in, import_plugins
-from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS, Registry
+from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS, Registry, normalized
 from softprompt.core.values import check_values, coerce
-from softprompt.core.yaml_files import read_yaml
+from softprompt.core.yaml_files import Layer, read_layers, tree_of
 
 COMPONENTS: dict[str, Registry] = {
     "DATASET": DATASETS,
@@ -65,21 +65,23 @@ def load_config(
     Raises:
         UserError: a file is missing or malformed, or a key or value does not exist.
     """
-    sources = [(file, read_yaml(file)) for file in (config_file, dataset_config_file) if file]
-    sources.append(("the command line", _tree({**(flags or {}), **_paired(pairs)})))
+    files = [file for file in (config_file, dataset_config_file) if file]
+    layers = [layer for file in files for layer in read_layers(file)]
+    given = tree_of({**(flags or {}), **_paired(pairs)})
+    layers.append(Layer("the command line", given, {}))
 
     import_built_in()
-    for file, tree in sources:
-        plugins = coerce(tree.get("PLUGINS", ()), (), "PLUGINS", file)
-        import_plugins(plugins, Path(file).parent if Path(file).is_file() else None)
+    for layer in layers:
+        plugins = coerce(layer.settings.get("PLUGINS", ()), (), "PLUGINS", layer.file)
+        import_plugins(plugins, Path(layer.file).parent if Path(layer.file).is_file() else None)
 
     cfg = defaults()
     for component, registry in COMPONENTS.items():
         for name in registry.names():
             options = {key.upper(): value for key, value in options_of(registry[name]).items()}
             cfg[component][node_name(name)] = CfgNode(options)
-    for file, tree in sources:
-        _merge(cfg, tree, "", file)
+    for layer in _holding(layers):
+        _merge(cfg, layer.settings, "", layer.file)
     for component, registry in COMPONENTS.items():
         if not cfg[component].NAME:
             raise UserError(
@@ -102,15 +104,23 @@ def _paired(pairs) -> dict[str, str]:
     return dict(zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def _tree(flat: dict) -> dict:
-    tree: dict = {}
-    for dotted, value in flat.items():
-        node = tree
-        *parents, leaf = dotted.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return tree
+def _holding(layers: list[Layer]) -> list[Layer]:
+    """Return the layers whose conditions the dataset and the shots of the others fulfil."""
+    chosen: dict = {"NAME": "", "NUM_SHOTS": -1}
+    for layer in layers:
+        node = layer.settings.get("DATASET")
+        if not layer.when and isinstance(node, dict):
+            chosen |= {key: node[key] for key in chosen.keys() & node.keys()}
+    shots = coerce(chosen["NUM_SHOTS"], -1, "DATASET.NUM_SHOTS", "the configuration")
+    found = {"DATASET.NAME": normalized(str(chosen["NAME"])), "DATASET.NUM_SHOTS": shots}
+    for layer in layers:
+        unknown = set(layer.when.get("DATASET.NAME", ())).difference(DATASETS.names())
+        for name in sorted(map(str, unknown)):
+            known = closest(name, DATASETS.names())
+            raise UserError(f"{layer.file}: there is no dataset {name!r}{known}")
+    return [
+        layer for layer in layers if all(found[key] in values for key, values in layer.when.items())
+    ]
 
 
 def _merge(node: CfgNode, tree: dict, prefix: str, source: str) -> None:

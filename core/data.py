@@ -76,18 +76,21 @@ class Batches:
         batch_size: int,
         workers: int = 0,
         seed: int | None = None,
+        augment_seed: int | None = None,
         device: torch.device | str = "cpu",
     ):
         """Make the loader.
 
         Args:
-            seed: shuffle and augment from this seed, and drop a last smaller batch if there is a
-                full one, as Dassl does; None: in order, complete, for evaluation.
+            seed: shuffle from this seed, and drop a last smaller batch if there is a full one, as
+                Dassl does; None: in order, complete, for evaluation.
+            augment_seed: of the transform's draws; None: ``seed``.
         """
         self.device = torch.device(device)
         self.order = _Order(len(items), seed)
+        drawn = seed if augment_seed is None else augment_seed
         self.loader = DataLoader(
-            ImageItems(items, read, transform, seed or 0),
+            ImageItems(items, read, transform, drawn or 0),
             batch_size=batch_size,
             sampler=self.order,
             num_workers=workers,

@@ -30,6 +30,7 @@ class Dataset:
     for this dataset; ``note`` is what readers of the results must know of the split.
     """
 
+    folder = ""  # below ROOT, where pictures and few-shot lists are; "": nowhere
     templates: dict[str, str | tuple[str, ...]] = {}
     note: str = ""
 

@@ -7,11 +7,12 @@ def defaults() -> CfgNode:
     """The options that belong to no component, each with its meaning."""
     cfg = CfgNode()
     cfg.OUTPUT_DIR = ""  # "": a new folder under output/ for every run
-    cfg.SEED = 1
+    cfg.SEED = 1  # of every random stream below that has no seed of its own
     cfg.USE_CUDA = True  # use the GPU if there is one
     cfg.PLUGINS = ()  # dotted modules or .py files that register classes of your own
 
     cfg.INPUT = CfgNode()
+    cfg.INPUT.SEED = -1  # of augmentation; -1: SEED
     cfg.INPUT.SIZE = ()  # (height, width); (): the backbone's own
     cfg.INPUT.INTERPOLATION = ""  # bicubic, bilinear or nearest; "": the backbone's own
     cfg.INPUT.TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
@@ -22,10 +23,12 @@ def defaults() -> CfgNode:
     cfg.DATASET = CfgNode()
     cfg.DATASET.ROOT = "data"  # the folder that holds the datasets' folders
     cfg.DATASET.NAME = ""
+    cfg.DATASET.SEED = -1  # of the few-shot draw; -1: SEED
     cfg.DATASET.NUM_SHOTS = -1  # training images a class; -1: all
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base (first half of the labels) or new
 
     cfg.DATALOADER = CfgNode()
+    cfg.DATALOADER.SEED = -1  # of the order of the training images; -1: SEED
     cfg.DATALOADER.NUM_WORKERS = 0  # processes that read images; 0: the main one does
     cfg.DATALOADER.TRAIN_X = CfgNode()
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 32
@@ -63,5 +66,8 @@ def defaults() -> CfgNode:
     cfg.TEST.TEMPLATES = "coop"  # the dataset's hand-written sentence used for that
 
     cfg.PROMPT = CfgNode({"NAME": ""})
+    cfg.PROMPT.SEED = -1  # of the prompts' random start; -1: SEED
+
     cfg.TRAINER = CfgNode({"NAME": ""})
+    cfg.TRAINER.SEED = -1  # of what the method draws, its own networks' start too; -1: SEED
     return cfg

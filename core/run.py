@@ -10,13 +10,14 @@ from yacs.config import CfgNode
 from softprompt.core import checkpoint, results
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
+from softprompt.core.fewshot import list_sha256
 from softprompt.core.log import log_to_file, logger
 from softprompt.core.loop import fit
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import TRAINERS
 from softprompt.core.run_folder import run_folder, write_config
-from softprompt.core.seeding import seeded
+from softprompt.core.seeding import seed_of, seeded
 from softprompt.core.session import Session
 
 
@@ -44,7 +45,7 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
     for subset in tested:
         learner.for_classes(session.classnames(subset))
     model = session.model(learner, classes)
-    with seeded(cfg.SEED, "trainer"):
+    with seeded(seed_of(cfg, "TRAINER"), "trainer"):
         trainer = TRAINERS[cfg.TRAINER.NAME](model, **options_from(cfg, "TRAINER"))
     trainer.prepare(Optim.from_config(cfg.OPTIM))
 
@@ -58,14 +59,19 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             trainer,
             batches,
             folder=folder,
-            seed=cfg.SEED,
+            seed=seed_of(cfg, "TRAINER"),
             meta=session.prompt_header(model),
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
         found = session.report(learner, tested, f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}")
         found["trained_parameters"] = sum(value.numel() for value in model.params().values())
-        found["train"] = {"classes": classes, "images": len(items), "epochs": cfg.OPTIM.MAX_EPOCH}
+        found["train"] = {
+            "classes": classes,
+            "images": len(items),
+            "epochs": cfg.OPTIM.MAX_EPOCH,
+            "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
+        }
         found["seconds"]["train"] = seconds
         results.write(folder, found)
         checkpoint.finish(folder / "checkpoints")

@@ -5,6 +5,18 @@ from contextlib import contextmanager
 
 import torch
 
+STREAMS = ("DATASET", "DATALOADER", "INPUT", "PROMPT", "TRAINER")
+
+
+def seed_of(cfg, stream: str) -> int:
+    """Return the seed of one of ``STREAMS``: the one set under that node, else ``SEED``.
+
+    They are the few-shot draw, the order of the images, their augmentation, the prompts' start and
+    what the method itself draws.
+    """
+    own = cfg[stream].SEED
+    return cfg.SEED if own < 0 else own
+
 
 def derive(seed: int, *names) -> int:
     """A 63-bit seed of its own for one purpose, such as ``derive(seed, "order", epoch)``."""

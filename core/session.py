@@ -1,6 +1,7 @@
 """The dataset and the backbone of one configuration, and what a run makes of the two."""
 
 import time
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,14 +20,14 @@ from softprompt.core.fewshot import (
     check_every_class,
     choose_classes,
     class_subset,
-    draw_shots,
 )
+from softprompt.core.fewshot_file import draw
 from softprompt.core.log import logger
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.prompts.zeroshot import ZeroShot
 from softprompt.core.registry import DATASETS, PROMPT_LEARNERS
-from softprompt.core.seeding import seeded
+from softprompt.core.seeding import STREAMS, seed_of, seeded
 from softprompt.core.templates import templates_of
 
 ZERO_SHOT = "zero-shot CLIP"
@@ -56,7 +57,7 @@ class Session:
 
     def learner(self, classnames: tuple[str, ...]) -> PromptLearner:
         """The prompt learner as it starts, drawn from a generator of its own."""
-        with seeded(self.cfg.SEED, "init"):
+        with seeded(seed_of(self.cfg, "PROMPT"), "init"):
             cls = PROMPT_LEARNERS[self.cfg.PROMPT.NAME]
             learner = cls(self.clip, classnames, **options_from(self.cfg, "PROMPT"))
         return learner.to(self.clip.device)
@@ -64,11 +65,16 @@ class Session:
     def model(self, learner: PromptLearner, subset: str) -> PromptedCLIP:
         return PromptedCLIP(self.clip, learner, self.classnames(subset), self.dataset.templates)
 
+    @cached_property
+    def drawn(self) -> list[Item]:
+        """The training images of all classes, after the few-shot draw."""
+        seed = seed_of(self.cfg, "DATASET")
+        return draw(self.dataset, self.splits, self.cfg.DATASET.NUM_SHOTS, seed)["train"]
+
     def training_items(self) -> list[Item]:
-        node = self.cfg.DATASET
-        drawn = draw_shots(self.splits, node.NUM_SHOTS, self.cfg.SEED)["train"]
-        items = choose_classes(drawn, self.labels(node.SUBSAMPLE_CLASSES))
-        check_every_class(items, self.classnames(node.SUBSAMPLE_CLASSES), "train")
+        subset = self.cfg.DATASET.SUBSAMPLE_CLASSES
+        items = choose_classes(self.drawn, self.labels(subset))
+        check_every_class(items, self.classnames(subset), "train")
         return items
 
     def check_test(self) -> None:
@@ -93,7 +99,8 @@ class Session:
             training_transform(node.TRANSFORMS, self.preprocessing, node.RRCROP_SCALE),
             batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
-            seed=self.cfg.SEED,
+            seed=seed_of(self.cfg, "DATALOADER"),
+            augment_seed=seed_of(self.cfg, "INPUT"),
             device=self.clip.device,
         )
 
@@ -142,6 +149,7 @@ class Session:
             "trainer": self.cfg.TRAINER.NAME,
             "backbone": {"name": self.clip.name, "weights": self.clip.weights},
             "seed": self.cfg.SEED,
+            "seeds": {stream: seed_of(self.cfg, stream) for stream in STREAMS},
             "shots": self.cfg.DATASET.NUM_SHOTS,
             "split": {"name": self.cfg.TEST.SPLIT, "note": self.dataset.note},
             "sampled": sampled,

@@ -68,6 +68,11 @@ CHOICES = {
 
 LEAST = {
     "SEED": 0,
+    "DATASET.SEED": -1,
+    "DATALOADER.SEED": -1,
+    "INPUT.SEED": -1,
+    "PROMPT.SEED": -1,
+    "TRAINER.SEED": -1,
     "OPTIM.MAX_EPOCH": 1,
     "OPTIM.WARMUP_EPOCH": 0,
     "DATALOADER.NUM_WORKERS": 0,

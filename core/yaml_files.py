@@ -1,14 +1,37 @@
-"""Configuration files: YAML over the file that ``_BASE_`` names."""
+"""Configuration files: YAML over the file that ``_BASE_`` names, with settings by ``_WHEN_``.
+
+``_WHEN_`` is for settings that a paper varies with the dataset or the number of shots::
+
+    OPTIM: {MAX_EPOCH: 200}
+    _WHEN_:
+      - {DATASET.NUM_SHOTS: [2, 4], SET: {OPTIM.MAX_EPOCH: 100}}
+      - {DATASET.NAME: [imagenet], SET: {OPTIM.MAX_EPOCH: 50}}
+"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from softprompt.core.errors import UserError
 
+CONDITIONS = ("DATASET.NAME", "DATASET.NUM_SHOTS")
 
-def read_yaml(file: str | Path) -> dict:
-    """Return what a YAML file says, over the file that its ``_BASE_`` names (relative to it)."""
+
+class Layer(NamedTuple):
+    """Some settings of a file, and the values for which they hold; {}: always."""
+
+    file: str
+    settings: dict
+    when: dict[str, list]
+
+
+def read_layers(file: str | Path) -> list[Layer]:
+    """Return a file's settings, those of the file that its ``_BASE_`` names (relative to it) first.
+
+    A later layer wins over an earlier one: a file's ``_WHEN_`` over its plain settings, and both
+    over its base.
+    """
     file = Path(file).expanduser()
     if not file.is_file():
         raise UserError(f"no such config file: {file}")
@@ -20,12 +43,44 @@ def read_yaml(file: str | Path) -> dict:
     if not isinstance(tree, dict):
         raise UserError(f"{file} holds {type(tree).__name__}, not KEY: value lines")
     base = tree.pop("_BASE_", None)
+    cases = tree.pop("_WHEN_", [])
+    layers = [Layer(str(file), tree, {}), *_cases(cases, file)]
     if base is None:
-        return tree
+        return layers
     try:
-        return _overlaid(read_yaml(file.parent / base), tree)
+        return read_layers(file.parent / base) + layers
     except RecursionError:
         raise UserError(f"{file}: its _BASE_ files name one another in a circle") from None
+
+
+def tree_of(flat: dict) -> dict:
+    """Return ``{"OPTIM": {"LR": 1}}`` for ``{"OPTIM.LR": 1}``."""
+    tree: dict = {}
+    for dotted, value in flat.items():
+        node = tree
+        *parents, leaf = dotted.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree
+
+
+def _cases(cases, file: Path) -> list[Layer]:
+    layers = []
+    for case in cases if isinstance(cases, list) else [cases]:
+        when = dict(case) if isinstance(case, dict) else {}
+        chosen = when.pop("SET", None)
+        fits = when and all(key in CONDITIONS for key in when) and isinstance(chosen, dict)
+        if not fits or any(str(key).split(".")[0] == "DATASET" for key in chosen):
+            raise UserError(
+                f"{file}: _WHEN_ holds {case!r}, but takes a list of conditions on "
+                f"{' or '.join(CONDITIONS)} with what to SET then, outside DATASET, such as "
+                "{DATASET.NUM_SHOTS: [1, 2], SET: {OPTIM.MAX_EPOCH: 50}}"
+            )
+        values = {k: v if isinstance(v, list) else [v] for k, v in when.items()}
+        settings = tree_of({str(key): value for key, value in chosen.items()})
+        layers.append(Layer(f"{file}, _WHEN_ {when}", settings, values))
+    return layers
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -40,11 +95,3 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-def _overlaid(base: dict, over: dict) -> dict:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _overlaid(merged[key], value) if both else value
-    return merged

@@ -14,6 +14,7 @@ class FGVCAircraft(Dataset):
     ``images_variant_{train,val,test}.txt`` beside ``images/`` hold.
     """
 
+    folder = "fgvc_aircraft"
     templates = {
         "coop": "a photo of a {}, a type of aircraft.",
         "prograd": "a type of aircraft, a photo of a {}.",
@@ -21,7 +22,7 @@ class FGVCAircraft(Dataset):
 
     def __init__(self, root):
         super().__init__(root)
-        self.image_dir = self.folder_of("fgvc_aircraft", "images")
+        self.image_dir = self.folder_of(self.folder, "images")
         self.classnames = tuple(read_lines(self.image_dir.parent / "variants.txt"))
         self._splits = {split: self._read(self._file(split)) for split in SPLITS}
 

@@ -29,8 +29,8 @@ def test_options_are_the_keyword_only_arguments():
 def test_switching_a_component_leaves_no_keys_behind(write):
     file = write("TRAINER: {NAME: prometar, PROMETAR: {ADAPT_LR: 0.1}}")
     cfg = load("TRAINER.NAME", "kgcoop", config_file=file)
-    assert set(cfg.TRAINER) == {"NAME", "KGCOOP"}
-    assert set(cfg.PROMPT) == {"NAME", "IVLP"}
+    assert set(cfg.TRAINER) == {"NAME", "SEED", "KGCOOP"}
+    assert set(cfg.PROMPT) == {"NAME", "SEED", "IVLP"}
 
 
 def test_later_sources_win(write):
@@ -44,6 +44,48 @@ def test_base_files_are_inherited(write):
     write("OPTIM: {LR: 1.0, MAX_EPOCH: 7}\nSEED: 5", "base.yaml")
     cfg = load(config_file=write("_BASE_: base.yaml\nOPTIM: {LR: 3.0}"))
     assert (cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH, cfg.SEED) == (3.0, 7, 5)
+
+
+WHEN = """
+OPTIM: {MAX_EPOCH: 200, LR: 2.0}
+_WHEN_:
+  - {DATASET.NUM_SHOTS: 1, SET: {OPTIM.MAX_EPOCH: 50}}
+  - {DATASET.NUM_SHOTS: [2, 4], SET: {OPTIM.MAX_EPOCH: 100}}
+  - {DATASET.NAME: imagenet, SET: {OPTIM.MAX_EPOCH: 50}}
+  - {DATASET.NAME: [dtd, eurosat], DATASET.NUM_SHOTS: [8, 16], SET: {OPTIM: {LR: 1.0}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shots", "epochs", "rate"),
+    [
+        ("dtd", 1, 50, 2.0),
+        ("dtd", 4, 100, 2.0),
+        ("EuroSAT", 8, 200, 1.0),
+        ("imagenet", 16, 50, 2.0),
+        ("shapes", -1, 200, 2.0),
+    ],
+)
+def test_settings_by_dataset_and_shots(write, dataset, shots, epochs, rate):
+    pairs = ["DATASET.NAME", dataset, "DATASET.NUM_SHOTS", str(shots)]
+    cfg = load(*pairs, config_file=write(WHEN))
+    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.LR) == (epochs, rate)
+    again = load_config(write(cfg.dump(), "saved.yaml"))
+    assert again == cfg
+
+
+def test_a_condition_wins_over_its_file_and_its_base_and_loses_to_what_comes_after(write):
+    write(WHEN, "base.yaml")
+    child = write("_BASE_: base.yaml\nOPTIM: {MAX_EPOCH: 7}")
+    few = ["DATASET.NUM_SHOTS", "1"]
+    assert load(*few, config_file=child).OPTIM.MAX_EPOCH == 7
+    again = write("_BASE_: a.yaml\n_WHEN_: [{DATASET.NUM_SHOTS: 1, SET: {OPTIM.LR: 9}}]", "b.yaml")
+    cfg = load(*few, config_file=again)
+    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.LR) == (7, 9.0)
+    dataset = write("DATASET: {NAME: imagenet}\nOPTIM: {MAX_EPOCH: 8}", "dataset.yaml")
+    base = write(WHEN, "base.yaml")
+    assert load_config(base, dataset, pairs=CHOSEN[2:]).OPTIM.MAX_EPOCH == 8
+    assert load(*few, "OPTIM.MAX_EPOCH", "9", config_file=base).OPTIM.MAX_EPOCH == 9
 
 
 def test_the_saved_config_loads_to_itself(write):
@@ -121,6 +163,12 @@ def test_a_mistake_on_the_command_line_is_one_line(pairs, says):
         ("a: [", "no valid YAML"),
         ("_BASE_: missing.yaml", "no such config file"),
         ("_BASE_: a.yaml", "in a circle"),
+        ("_WHEN_: 3", "_WHEN_ holds 3, but takes"),
+        ("_WHEN_: [{SET: {SEED: 2}}]", "takes a list of conditions"),
+        ("_WHEN_: [{SEED: 1, SET: {SEED: 2}}]", "conditions on DATASET.NAME or"),
+        ("_WHEN_: [{DATASET.NAME: dtd, SET: {DATASET.NUM_SHOTS: 2}}]", "outside DATASET"),
+        ("_WHEN_: [{DATASET.NAME: dtt, SET: {SEED: 2}}]", "no dataset 'dtt'; did you mean 'dtd'"),
+        ("_WHEN_: [{DATASET.NAME: shapes, SET: {OPTIM.LRR: 2}}]", "_WHEN_.*no option OPTIM.LRR"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line(write, text, says):
