@@ -64,8 +64,8 @@ class ProMetaR(Trainer):
             fast_adaptation: first order, without the inner step's second derivative.
             plain_step: also step on the whole batch, before the episode.
             episode: run the episode.
-            gate_lr, gate_warmup_lr: the gate's rates; without ``gate_scheduled`` it keeps the
-                warm-up rate throughout.
+            gate_lr, gate_warmup_lr: the gate's rates after and during warm-up.
+            gate_scheduled: give the gate the prompts' schedule; without, it keeps its warm-up rate.
         """
         super().__init__(model)
         self.adapt_lr = adapt_lr
