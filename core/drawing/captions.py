@@ -155,6 +155,11 @@ def _sentence(dice: Dice, family: str) -> str:
     return ", ".join(clauses) + "."
 
 
+def _names_others(words: str, families: tuple[str, ...]) -> bool:
+    others = (name for family in FAMILIES if family not in families for name in FAMILIES[family])
+    return any(f" {name} " in words for name in others)
+
+
 def pair(
     index: int,
     seed: int = 0,
@@ -165,7 +170,8 @@ def pair(
     """Picture (SIZE, SIZE, 3) uint8 and caption number `index`.
 
     `evaluated=False` leaves out the sentences that show a domain of the evaluation (a sketch, a
-    rendition); with families=("extra",) neither classes nor domains are those of the evaluation.
+    rendition) or name a class of another family ("a type of flower"); with families=("extra",)
+    neither classes nor domains are those of the evaluation.
     `wrong` percent of the captions name another class.
     """
     dice = Dice("pair", index, seed, *families)
@@ -177,7 +183,7 @@ def pair(
         shown, changes = next(
             (value for word, value in _WORDS.items() if f" {word} " in words), (None, {})
         )
-        if evaluated or shown is None:
+        if evaluated or (shown is None and not _names_others(words, families)):
             break
     fields = {
         "colour": dice.pick(list(COLOURS)),

@@ -1,0 +1,56 @@
+"""How finely pairs are clustered: a rule for many, smaller steps for few."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+from softprompt.core.gram.hierarchy import Sizes
+
+KEPT_PAIRS = 0.8  # those whose picture and caption agree best
+KEPT_MEMBERS = 0.6  # those that belong to their class most clearly
+
+# What is tried in turn where the rule's sizes leave no tasks, as they do below 50,000 pairs.
+SMALLER = (
+    Sizes(16, 8, 4, 8, 4, 4),
+    Sizes(12, 8, 4, 6, 4, 4),
+    Sizes(8, 8, 4, 5, 4, 4),
+    Sizes(6, 6, 4, 5, 4, 4),
+    Sizes(5, 6, 3, 4, 4, 4),
+    Sizes(4, 5, 3, 4, 4, 4),
+    Sizes(4, 5, 2, 3, 3, 3),
+    Sizes(3, 5, 2, 3, 2, 2),
+    Sizes(3, 4, 2, 2, 2, 2),
+    Sizes(3, 3, 2, 2, 1, 1),
+)
+
+
+def candidates(pairs: int, fixed: dict[str, int]) -> Iterator[Sizes]:
+    """Yield sizes from the rule's to the smallest; ``fixed`` holds those that the user has set."""
+    rule = Sizes(min(max(round(pairs / 5000), 20), 500), 10, 4, 10, 4, 4)
+    given = {name: value for name, value in fixed.items() if value}
+    tried = set()
+    for sizes in (rule, *SMALLER):
+        sizes = replace(sizes, **given)
+        if sizes not in tried:
+            tried.add(sizes)
+            yield sizes
+
+
+def members_needed(count: int) -> int:
+    """Return how many pictures a class needs in a domain of which ``count`` are drawn at once."""
+    return count + min(count, 4)
+
+
+def pairs_needed(fixed: dict[str, int]) -> int:
+    """Return roughly how many pairs the smallest sizes need: twice what even clusters would."""
+    *_, least = candidates(0, fixed)
+    cells = least.topics * least.classes * least.domains
+    members = cells * members_needed(max(least.shots, least.queries))
+    return round(2 * members / (KEPT_PAIRS * KEPT_MEMBERS), -1)
+
+
+def described(sizes: Sizes) -> str:
+    values = asdict(sizes)
+    return (
+        "{topics} topics of {classes} classes in {domains} visual domains, tasks of {ways} classes "
+        "with {shots} + {queries} pictures"
+    ).format(**values)

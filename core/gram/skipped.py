@@ -1,0 +1,48 @@
+"""Pairs that cannot be used: counted by reason, reported in a line each, refused if too many."""
+
+from softprompt.core.errors import UserError
+from softprompt.core.log import logger
+
+NAMED = 3  # examples of a reason that a message names
+
+
+class Skipped:
+    """What is left out of a source of captioned pictures, and why."""
+
+    def __init__(self, source: str, allowed: float):
+        """Start with nothing left out.
+
+        Args:
+            allowed: the share of all pairs that may be left out.
+        """
+        self.source = source
+        self.allowed = allowed
+        self.found: dict[str, list[str]] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, reason: str, where: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        examples = self.found.setdefault(reason, [])
+        if len(examples) < NAMED:
+            examples.append(where)
+
+    def report(self, total: int) -> None:
+        """Log each reason in a line.
+
+        Raises:
+            UserError: more than the allowed share of ``total`` pairs is left out, or all of them.
+        """
+        bad = sum(self.counts.values())
+        if bad > self.allowed * total or bad >= total:
+            reasons = "; ".join(self._line(reason) for reason in self.counts)
+            raise UserError(
+                f"{self.source}: {bad} of {total} pairs cannot be used, where MAX_SKIPPED allows a "
+                f"share of {self.allowed:g}: {reasons}"
+            )
+        for reason in self.counts:
+            logger.warning(f"{self.source}: of {total} pairs {self._line(reason)}: skipped")
+
+    def _line(self, reason: str) -> str:
+        count, examples = self.counts[reason], self.found[reason]
+        more = ", ..." if count > len(examples) else ""
+        return f"{count} with {reason} ({', '.join(examples)}{more})"
