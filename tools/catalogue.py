@@ -85,8 +85,10 @@ def tables(entries: Entries) -> Iterator[str]:
     for component, found in entries.items():
         options = ["\n".join(_short(option) for option in entry.options) for entry in found]
         heads = [COMPONENTS[component].kind, "what it is", f"options under {component}.<NAME>"]
-        taken = max(len(name) for name in (heads[0], *(entry.name for entry in found))) + 4
-        taken += max(len(line) for cell in (heads[2], *options) for line in cell.splitlines())
+        # tabulate keeps two columns free beside a heading, and two between columns
+        taken = max(len(heads[0]) + 2, *(len(entry.name) for entry in found)) + 4
+        lines = [line for cell in options for line in cell.splitlines()]
+        taken += max(len(heads[2]) + 2, *map(len, lines)) if lines else 0
         width = max(NARROWEST, columns - taken)
         rows = []
         for entry, cell in zip(found, options, strict=True):
