@@ -60,7 +60,9 @@ def defaults() -> CfgNode:
 
     cfg.TEST = CfgNode()
     cfg.TEST.SPLIT = "test"
-    cfg.TEST.CLASSES = ()  # class sets to report, such as (base, new); (): the trained ones
+    # Class sets to report: all, base, new and generalized (all at once, the images of base and of
+    # new classes apart); (): the trained ones
+    cfg.TEST.CLASSES = ()
     cfg.TEST.MAX_IMAGES = 0  # evaluate on a class-balanced sample of so many images; 0: all
     cfg.TEST.ZERO_SHOT = True  # report CLIP without prompts beside the trained ones
     cfg.TEST.TEMPLATES = "coop"  # the dataset's hand-written sentence used for that

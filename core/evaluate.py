@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import (
     multiclass_f1_score,
 )
 
+from softprompt.core.fewshot import class_subset
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.trainer import Batch
 
@@ -82,6 +83,22 @@ def score(logits: Tensor, labels: Tensor, classnames: tuple[str, ...]) -> dict:
             for name, value, there in zip(classnames, each, present, strict=True)
         ],
     }
+
+
+def score_generalized(logits: Tensor, labels: Tensor, classnames: tuple[str, ...]) -> dict:
+    """Return ``score`` over all classes, and the accuracy on base and new classes' images and H.
+
+    Every image may be given any class's name, so base classes compete with new ones.
+    """
+    right = logits.argmax(dim=-1) == labels
+    found = score(logits, labels, classnames)
+    for half in ("base", "new"):
+        of_half = torch.isin(labels, torch.tensor(class_subset(len(classnames), half)))
+        accuracy = 100 * right[of_half].double().mean().item() if of_half.any() else None
+        found[half] = {"accuracy": accuracy, "images": int(of_half.sum())}
+    base, new = found["base"]["accuracy"], found["new"]["accuracy"]
+    found["harmonic_mean"] = None if None in (base, new) else harmonic_mean(base, new)
+    return found
 
 
 def harmonic_mean(base: float, new: float) -> float:

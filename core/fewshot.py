@@ -46,9 +46,13 @@ def list_sha256(items: Sequence[Item], classnames: Sequence[str]) -> str:
 
 
 def class_subset(count: int, subset: str) -> range:
-    """Return the labels of ``all`` classes, of ``base`` (the first half, rounded up) or ``new``."""
+    """Return the labels of ``all`` classes, of ``base`` (the first half, rounded up) or ``new``.
+
+    ``generalized`` has the labels of all; its images of base and of new classes are scored apart.
+    """
     half = math.ceil(count / 2)
-    return {"all": range(count), "base": range(half), "new": range(half, count)}[subset]
+    whole = range(count)
+    return {"all": whole, "generalized": whole, "base": whole[:half], "new": whole[half:]}[subset]
 
 
 def choose_classes(items: Sequence[Item], labels: Sequence[int]) -> list[Item]:

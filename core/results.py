@@ -56,10 +56,14 @@ def git_commit() -> str | None:
 
 def table(scores: dict[str, dict[str, dict]], means: dict[str, float]) -> str:
     """One row a model, its accuracy on each class set, and H where there are base and new."""
-    sets = list(next(iter(scores.values())))
-    heads = ["accuracy %", *sets, *(["H"] if means else [])]
     rows = []
     for model, by_set in scores.items():
-        row = [model, *(by_set[name]["accuracy"] for name in sets)]
-        rows.append([*row, means[model]] if means else row)
-    return tabulate(rows, headers=heads, floatfmt=".1f")
+        row = {"accuracy %": model}
+        row |= {name: found["accuracy"] for name, found in by_set.items() if "base" not in found}
+        row |= {"H": means[model]} if means else {}
+        for name, found in by_set.items():
+            if "base" in found:
+                row |= {f"{name} {half}": found[half]["accuracy"] for half in ("base", "new")}
+                row[f"{name} H"] = found["harmonic_mean"]
+        rows.append(row)
+    return tabulate(rows, headers="keys", floatfmt=".1f", missingval="-")

@@ -16,7 +16,7 @@ from softprompt.core.loop import fit
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import TRAINERS
-from softprompt.core.run_folder import run_folder, write_config
+from softprompt.core.run_folder import evaluation_folder, run_folder, write_config
 from softprompt.core.seeding import seed_of, seeded
 from softprompt.core.session import Session
 
@@ -36,9 +36,9 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
 
     # Whatever can be found wrong is found before the folder is made.
     session = Session(cfg)
-    session.check_test()
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = cfg.TEST.CLASSES or (classes,)
+    session.check_test(tested)
     items = session.training_items()
     batches = session.training_batches(items)
     learner = session.learner(session.classnames(classes))
@@ -79,38 +79,44 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
     return found
 
 
-def evaluate(cfg: CfgNode, model_dir: str = "", epoch: int = 0) -> dict:
+def evaluate(
+    cfg: CfgNode, model_dir: str = "", epoch: int = 0, subsets: tuple[str, ...] = ()
+) -> dict:
     """Evaluate a run's prompts, or CLIP with a learner that learns nothing; nothing is trained.
 
-    The results go to ``model_dir/eval/<dataset>-<classes>/`` unless ``OUTPUT_DIR`` is set.
+    The results go to ``model_dir/eval/<dataset>-<class sets>/`` unless ``OUTPUT_DIR`` is set.
 
     Args:
         model_dir: folder of a finished or interrupted run.
         epoch: evaluate the prompts of this epoch; 0: of the last one.
+        subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
     """
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
+    tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
     run = Path(model_dir).expanduser()
     if model_dir:
         file = checkpoint.find_prompts(run, epoch)
         tensors, header = checkpoint.load_prompts(file)
         _check_header(cfg, header, file)
     if model_dir and not cfg.OUTPUT_DIR:
-        folder = (run if run.is_dir() else run.parent) / "eval" / f"{cfg.DATASET.NAME}-{classes}"
+        name = f"{cfg.DATASET.NAME}-{'-'.join(tested)}"
+        folder = (run if run.is_dir() else run.parent) / "eval" / name
     else:
-        folder = run_folder(cfg, resume=False)
+        folder = evaluation_folder(cfg)
 
     session = Session(cfg)
-    session.check_test()
+    session.check_test(tested)
     if model_dir:
         learner = session.learner(tuple(header["classnames"]))
         checkpoint.load_into(learner, tensors, file)
-        learner.for_classes(session.classnames(classes))
-        source, tested = f"{file}, epoch {header['epoch']}", (classes,)
+        for subset in tested:
+            learner.for_classes(session.classnames(subset))
+        source = f"{file}, epoch {header['epoch']}"
         name = f"{cfg.PROMPT.NAME} under {header['trainer']}"
     else:
         learner = session.learner(session.classnames(classes))
         _check_nothing_trained(cfg, learner)
-        source, tested = "CLIP without training", cfg.TEST.CLASSES or (classes,)
+        source = "CLIP without training"
         name = cfg.PROMPT.NAME
 
     with _writing(cfg, folder):

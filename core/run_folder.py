@@ -5,6 +5,7 @@ from pathlib import Path
 import yaml
 from yacs.config import CfgNode
 
+from softprompt.core import results
 from softprompt.core.config import settings
 from softprompt.core.errors import UserError
 
@@ -30,6 +31,15 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
     if occupied and (folder / "config.yaml").is_file():
         _check_same_run(cfg, folder)
     return folder
+
+
+def evaluation_folder(cfg: CfgNode) -> Path:
+    """Return the folder of an evaluation; one that it was cut off in serves again."""
+    folder = Path(cfg.OUTPUT_DIR).expanduser()
+    trained = any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl"))
+    finished = (folder / results.FILE).exists()
+    cut_off = (folder / "config.yaml").is_file() and not finished and not trained
+    return run_folder(cfg, resume=bool(cfg.OUTPUT_DIR) and cut_off)
 
 
 def _check_same_run(cfg: CfgNode, folder: Path) -> None:

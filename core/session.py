@@ -14,7 +14,7 @@ from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
 from softprompt.core.dataset import Dataset, Item
 from softprompt.core.errors import UserError
-from softprompt.core.evaluate import harmonic_mean, predict, score
+from softprompt.core.evaluate import harmonic_mean, predict, score, score_generalized
 from softprompt.core.fewshot import (
     balanced_sample,
     check_every_class,
@@ -77,10 +77,10 @@ class Session:
         check_every_class(items, self.classnames(subset), "train")
         return items
 
-    def check_test(self) -> None:
+    def check_test(self, subsets: tuple[str, ...]) -> None:
         """Raise ``UserError`` now for what evaluation would stumble over after training."""
         templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
-        for subset in self.cfg.TEST.CLASSES or (self.cfg.DATASET.SUBSAMPLE_CLASSES,):
+        for subset in subsets:
             if not self.test_items(subset):
                 raise UserError(
                     f"{self.dataset.image_dir} has no picture of the {subset} classes in the "
@@ -131,8 +131,9 @@ class Session:
                 plain = ZeroShot(self.clip, names, templates=templates)
                 models = {ZERO_SHOT: self.model(plain, subset), **models}
             logits, labels = predict(models, batches.epoch())
+            measure = score_generalized if subset == "generalized" else score
             for model in models:
-                scores.setdefault(model, {})[subset] = score(logits[model], labels, names)
+                scores.setdefault(model, {})[subset] = measure(logits[model], labels, names)
         means = {}
         if {"base", "new"} <= set(subsets):
             means = {

@@ -62,7 +62,7 @@ CHOICES = {
     "OPTIM.LR_SCHEDULER": ("cosine", "constant"),
     "INPUT.INTERPOLATION": ("", "bicubic", "bilinear", "nearest"),
     "TEST.SPLIT": ("train", "val", "test"),
-    "TEST.CLASSES": ("all", "base", "new"),
+    "TEST.CLASSES": ("all", "base", "new", "generalized"),
 }
 
 

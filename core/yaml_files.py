@@ -33,15 +33,7 @@ def read_layers(file: str | Path) -> list[Layer]:
     over its base.
     """
     file = Path(file).expanduser()
-    if not file.is_file():
-        raise UserError(f"no such config file: {file}")
-    try:
-        tree = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no valid YAML: {' '.join(str(error).split())}") from error
-    tree = {} if tree is None else tree
-    if not isinstance(tree, dict):
-        raise UserError(f"{file} holds {type(tree).__name__}, not KEY: value lines")
+    tree = read_yaml(file)
     base = tree.pop("_BASE_", None)
     cases = tree.pop("_WHEN_", [])
     layers = [Layer(str(file), tree, {}), *_cases(cases, file)]
@@ -51,6 +43,25 @@ def read_layers(file: str | Path) -> list[Layer]:
         return read_layers(file.parent / base) + layers
     except RecursionError:
         raise UserError(f"{file}: its _BASE_ files name one another in a circle") from None
+
+
+def read_yaml(file: str | Path) -> dict:
+    """Return what one YAML file says itself.
+
+    Raises:
+        UserError: it is missing, no valid YAML or no mapping, or has a key twice.
+    """
+    file = Path(file).expanduser()
+    if not file.is_file():
+        raise UserError(f"no such config file: {file}")
+    try:
+        tree = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no valid YAML: {' '.join(str(error).split())}") from error
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise UserError(f"{file} holds {type(tree).__name__}, not KEY: value lines")
+    return tree
 
 
 def tree_of(flat: dict) -> dict:

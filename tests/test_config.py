@@ -142,7 +142,7 @@ def test_values_take_the_type_of_the_default(key, text, value):
         (["SEED"], "'SEED' is left over"),
         (["MODEL.PRECISION", "fp64"], "MODEL.PRECISION is 'fp64'"),
         (["DATASET.SUBSAMPLE_CLASSES", "bass"], "did you mean 'base'?"),
-        (["TEST.CLASSES", "old"], "TEST.CLASSES is 'old'; it takes all, base, new"),
+        (["TEST.CLASSES", "old"], "TEST.CLASSES is 'old'; it takes all, base, new, generalized"),
         (["DATASET.NUM_SHOTS", "0"], "NUM_SHOTS is 0"),
         (["OPTIM.MAX_EPOCH", "0"], "MAX_EPOCH is 0"),
     ],

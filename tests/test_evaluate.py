@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from softprompt.core.evaluate import harmonic_mean, predict, score
+from softprompt.core.evaluate import harmonic_mean, predict, score, score_generalized
+from softprompt.core.results import table
 from softprompt.core.trainer import Batch
 
 
@@ -20,6 +21,38 @@ def test_scores_by_hand():
     confidence = torch.softmax(torch.tensor([2.0, 0, 0]), 0)[0].item()
     assert scores["ece"] == pytest.approx(100 * abs(0.75 - confidence), rel=1e-4)
     assert (scores["images"], scores["classes"]) == (4, 3)
+
+
+def test_generalized_scores_by_hand():
+    # Classes a, b and c are base, d and e new; every image may be given any of the five.
+    labels = torch.tensor([0, 1, 2, 2, 3, 3, 4, 4])
+    guesses = torch.tensor([0, 1, 2, 3, 3, 0, 1, 4])
+    found = score_generalized(torch.eye(5)[guesses], labels, tuple("abcde"))
+    assert found["base"] == {"accuracy": 75.0, "images": 4}
+    assert found["new"] == {"accuracy": 50.0, "images": 4}
+    assert found["harmonic_mean"] == pytest.approx(60)
+    assert found["accuracy"] == pytest.approx(100 * 5 / 8)
+    assert found["classes"] == 5
+    only_new = score_generalized(torch.eye(5)[guesses[4:]], labels[4:], tuple("abcde"))
+    assert (only_new["base"]["accuracy"], only_new["harmonic_mean"]) == (None, None)
+    assert only_new["new"]["accuracy"] == 50
+
+
+def test_the_table_names_the_class_set_of_each_number():
+    apart = {"accuracy": 61.0, "base": {"accuracy": 70.0}, "new": {"accuracy": None}}
+    scores = {
+        "coop": {"base": {"accuracy": 81.25}, "generalized": apart | {"harmonic_mean": None}},
+    }
+    lines = [line.split("  ") for line in table(scores, {}).splitlines()]
+    words = [[word.strip() for word in line if word.strip()] for line in lines]
+    assert words[0] == [
+        "accuracy %",
+        "base",
+        "generalized base",
+        "generalized new",
+        "generalized H",
+    ]
+    assert words[2] == ["coop", "81.2", "70.0", "-", "-"]
 
 
 def test_the_harmonic_mean_is_the_published_one():

@@ -115,6 +115,41 @@ def test_a_run_knows_its_own_configuration(run, tmp_path):
     assert set(results(out / "eval" / "shapes-new")["results"]["vpt under erm"]) == {"new"}
 
 
+def test_the_generalized_setting_is_an_option(run, tmp_path):
+    out = tmp_path / "run"
+    arguments = [*config("coop"), *RANDOM, *QUICK]
+    classes = ["TEST.CLASSES", "(base, new, generalized)"]
+    assert run(*arguments, *classes, "--output-dir", out) == 0
+    found = results(out)["results"]["coop under erm"]
+    assert list(found) == ["base", "new", "generalized"]
+    apart = found["generalized"]
+    assert apart["classes"] == found["base"]["classes"] + found["new"]["classes"]
+    assert apart["base"]["images"] + apart["new"]["images"] == apart["images"] == 20
+    assert apart["base"]["accuracy"] <= 100 and "harmonic_mean" in apart
+    # Evaluated anew, one gets it by asking for it.
+    again = ["--eval-only", "--model-dir", out, "TEST.CLASSES", "(generalized,)"]
+    assert run(*arguments, *again) == 0
+    evaluated = results(out / "eval" / "shapes-generalized")["results"]["coop under erm"]
+    assert evaluated == {"generalized": apart}
+
+
+def test_an_evaluation_that_was_cut_off_starts_anew(run, mistake, tmp_path):
+    out, place = tmp_path / "run", tmp_path / "evaluated"
+    arguments = [*config("coop"), *RANDOM, *QUICK]
+    assert run(*arguments, "--output-dir", out) == 0
+    evaluate = [*arguments, "--eval-only", "--model-dir", out, "--output-dir", place]
+    assert run(*evaluate) == 0
+    whole = results(place)["results"]
+    (place / "results.json").unlink()
+    assert "SEED 1, not 2" in mistake(*evaluate, "SEED", 2)
+    assert run(*evaluate) == 0
+    assert results(place)["results"] == whole
+    assert "holds another run" in mistake(*evaluate)
+    (out / "results.json").unlink()
+    on_top = [*arguments, "--eval-only", "--model-dir", out, "--output-dir", out]
+    assert "holds another run" in mistake(*on_top)
+
+
 def test_zero_shot_needs_no_run(run, tmp_path):
     out = tmp_path / "zero"
     assert run("--eval-only", *config("zeroshot"), *RANDOM, *QUICK, "--output-dir", out) == 0

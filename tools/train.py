@@ -66,7 +66,9 @@ def main(arguments: list[str]) -> int:
         config_file, flags = sources(given)
         cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
         if given.eval_only:
-            evaluate(cfg, given.model_dir, given.load_epoch)
+            # A method's file names the class sets to report after training; here only if asked for.
+            asked = cfg.TEST.CLASSES if "TEST.CLASSES" in given.options[::2] else ()
+            evaluate(cfg, given.model_dir, given.load_epoch, asked)
         else:
             train(cfg, resume=given.resume is not None)
     except UserError as error:
