@@ -67,7 +67,7 @@ def load_config(
     """
     files = [file for file in (config_file, dataset_config_file) if file]
     layers = [layer for file in files for layer in read_layers(file)]
-    given = tree_of({**(flags or {}), **_paired(pairs)})
+    given = tree_of({**(flags or {}), **paired(pairs)})
     layers.append(Layer("the command line", given, {}))
 
     import_built_in()
@@ -95,7 +95,8 @@ def load_config(
     return cfg
 
 
-def _paired(pairs) -> dict[str, str]:
+def paired(pairs) -> dict[str, str]:
+    """Return ``[KEY, VALUE, KEY, VALUE ...]`` as a mapping; ``UserError`` if one is left over."""
     pairs = list(pairs)
     if len(pairs) % 2:
         raise UserError(

@@ -158,6 +158,7 @@ class Session:
             "results": scores,
             "harmonic_mean": means,
             "warnings": self.warnings(),
+            "config": settings(self.cfg),
             "config_hash": config_hash(self.cfg),
             "environment": results.environment(),
             "seconds": {"evaluate": time.perf_counter() - began},
@@ -194,13 +195,19 @@ class Session:
             logger.warning(warning)
 
     def prompt_header(self, model: PromptedCLIP) -> dict:
-        return {
-            "learner": self.cfg.PROMPT.NAME.lower(),
-            "options": options_from(self.cfg, "PROMPT"),
-            "trainer": self.cfg.TRAINER.NAME.lower(),
-            "classnames": list(model.classnames),
-            "template": model.learner.template,
-            "dataset": self.cfg.DATASET.NAME,
-            "backbone": {"name": self.clip.name, "weights": self.clip.weights},
-            "config": settings(self.cfg),
-        }
+        return prompt_header(self.cfg, model.learner, model.classnames)
+
+
+def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, ...]) -> dict:
+    """What a prompt file's header says beside its epoch."""
+    backbone = cfg.MODEL.BACKBONE
+    return {
+        "learner": cfg.PROMPT.NAME.lower(),
+        "options": options_from(cfg, "PROMPT"),
+        "trainer": cfg.TRAINER.NAME.lower(),
+        "classnames": list(classnames),
+        "template": learner.template,
+        "dataset": cfg.DATASET.NAME,
+        "backbone": {"name": backbone.NAME, "weights": backbone.PRETRAINED or RANDOM},
+        "config": settings(cfg),
+    }
