@@ -33,6 +33,12 @@ class NamedClass:
     def pairs(self) -> tuple[int, ...]:
         return tuple(pair for domain in self.domains for pair in domain)
 
+    def has(self, a: int, shots: int, b: int, queries: int) -> bool:
+        """Whether there are pictures for a support in domain ``a`` and queries in ``b``."""
+        if a == b:
+            return len(self.domains[a]) >= shots + queries
+        return len(self.domains[a]) >= shots and len(self.domains[b]) >= queries
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -40,6 +46,16 @@ class Topic:
 
     classes: tuple[NamedClass, ...]
     held_out: bool  # for meta-validation
+
+    def has_task(self, sizes: Sizes) -> bool:
+        """Whether enough classes have a support in one domain and queries in another."""
+        domains = range(sizes.domains)
+        return any(
+            a != b
+            and sum(cls.has(a, sizes.shots, b, sizes.queries) for cls in self.classes) >= sizes.ways
+            for a in domains
+            for b in domains
+        )
 
 
 @dataclass(frozen=True)

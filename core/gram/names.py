@@ -3,10 +3,17 @@
 import math
 import re
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from softprompt.core.clip import FrozenCLIP
+from softprompt.core.gram.kmeans import unit
+from softprompt.core.templates import PLAIN
+
+KINDS = ("phrase", "medoid")
+MEDOID_WORDS = 8  # of a caption that serves as a name
 CANDIDATES = 20  # phrases of a class that CLIP chooses among
 LEAST_SHARE = 0.15  # of a class's captions that its name must occur in
 WORD = re.compile(r"[^\W\d_]{2,}(?:['’-][^\W\d_]+)*")
@@ -88,3 +95,50 @@ def choose(options: list[list[str]], scores: list[np.ndarray]) -> list[str]:
             chosen[cls] = name
             used.add(key)
     return chosen
+
+
+@dataclass(frozen=True)
+class ClassToName:
+    """What a class is named by."""
+
+    captions: list[str]  # the most central first
+    direction: np.ndarray  # (dim,), of its texts and pictures together
+
+
+class Namer:
+    """Names the classes of a topic; each phrase is encoded once."""
+
+    def __init__(self, clip: FrozenCLIP, text_mean: np.ndarray, kind: str):
+        """Remember how to encode.
+
+        Args:
+            text_mean: ``(dim,)``, of all captions; names are compared without it, as captions are.
+            kind: by a "phrase" of the captions, or by the "medoid", the first words of the most
+                central caption.
+        """
+        self.clip = clip
+        self.text_mean = text_mean
+        self.kind = kind
+        self.known: dict[str, np.ndarray] = {}
+
+    def names(self, classes: list[ClassToName]) -> list[str]:
+        """Return a name for each class of a topic, "" for one that has none of its own."""
+        if self.kind == "medoid":
+            options = [
+                [" ".join(c.captions[0].split()[:MEDOID_WORDS]).strip(" .,")] for c in classes
+            ]
+        else:
+            options = candidates([cls.captions for cls in classes])
+        scores = [
+            self._encoded(phrases) @ cls.direction
+            for phrases, cls in zip(options, classes, strict=True)
+        ]
+        return choose(options, scores)
+
+    def _encoded(self, phrases: list[str]) -> np.ndarray:
+        """Centred features ``(phrases, dim)`` of sentences with the phrases, of unit length."""
+        missing = [phrase for phrase in phrases if phrase not in self.known]
+        if missing:
+            features = unit(self.clip.encode_in_chunks(missing, PLAIN).cpu().float().numpy())
+            self.known.update(zip(missing, unit(features - self.text_mean), strict=True))
+        return np.array([self.known[phrase] for phrase in phrases]).reshape(-1, len(self.text_mean))

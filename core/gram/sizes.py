@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
+from softprompt.core.errors import UserError
 from softprompt.core.gram.hierarchy import Sizes
 
 KEPT_PAIRS = 0.8  # those whose picture and caption agree best
@@ -21,6 +22,18 @@ SMALLER = (
     Sizes(3, 4, 2, 2, 2, 2),
     Sizes(3, 3, 2, 2, 1, 1),
 )
+LEAST = Sizes(topics=3, classes=2, domains=2, ways=2, shots=1, queries=1)
+
+
+def check_sizes(fixed: dict[str, int]) -> None:
+    """Raise ``UserError`` for a size that leaves no tasks; 0 leaves one to the rule."""
+    for name, least in asdict(LEAST).items():
+        if fixed[name] and fixed[name] < least:
+            raise UserError(f"{name.upper()} is {fixed[name]}, but must be at least {least}")
+    if 0 < fixed["classes"] < fixed["ways"]:
+        raise UserError(
+            f"WAYS is {fixed['ways']}, more than the {fixed['classes']} CLASSES of a topic"
+        )
 
 
 def candidates(pairs: int, fixed: dict[str, int]) -> Iterator[Sizes]:
@@ -30,6 +43,8 @@ def candidates(pairs: int, fixed: dict[str, int]) -> Iterator[Sizes]:
     tried = set()
     for sizes in (rule, *SMALLER):
         sizes = replace(sizes, **given)
+        if "classes" not in given:
+            sizes = replace(sizes, classes=max(sizes.classes, sizes.ways))
         if sizes not in tried:
             tried.add(sizes)
             yield sizes

@@ -132,14 +132,7 @@ class TaskSampler:
 
     def _enough(self, classes: Sequence[NamedClass], a: int, b: int) -> list[NamedClass]:
         """The classes with enough pictures for a support in domain ``a`` and queries in ``b``."""
-        if a == b:
-            need = self.shots + self.queries
-            return [cls for cls in classes if len(cls.domains[a]) >= need]
-        return [
-            cls
-            for cls in classes
-            if len(cls.domains[a]) >= self.shots and len(cls.domains[b]) >= self.queries
-        ]
+        return [cls for cls in classes if cls.has(a, self.shots, b, self.queries)]
 
     def _one_a_topic(
         self, dice: random.Random, a: int, b: int

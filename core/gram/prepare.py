@@ -1,0 +1,49 @@
+"""From captioned pictures to their features and clusters, each computed once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from softprompt.core.clip import FrozenCLIP
+from softprompt.core.config import options_of
+from softprompt.core.gram.clusters import cluster, clusters_key
+from softprompt.core.gram.features import PairFeatures, cached_features
+from softprompt.core.gram.hierarchy import Hierarchy
+from softprompt.core.gram.pairs import Pairs
+from softprompt.core.gram.report import write_report
+from softprompt.core.log import logger
+
+
+def prepare(
+    clip: FrozenCLIP,
+    pairs: Pairs,
+    transform: Callable,
+    folder: Path,
+    *,
+    batch_size: int = 100,
+    workers: int = 0,
+    **options,
+) -> tuple[PairFeatures, Hierarchy, Path]:
+    """Return features, clusters and the page that shows the clusters, from ``folder`` if there.
+
+    Args:
+        transform: from a picture to the backbone's input, without chance.
+        folder: the cache; what is in it is known by the hash of its contents.
+        options: of ``cluster``.
+
+    Raises:
+        UserError: too few pairs, or too many pictures that cannot be read.
+    """
+    features = cached_features(
+        clip, pairs, transform, folder, batch_size=batch_size, workers=workers
+    )
+    key = clusters_key(features, {**options_of(cluster), **options})
+    file, page = (folder / f"clusters-{key}.{suffix}" for suffix in ("json", "html"))
+    if file.is_file():
+        hierarchy = Hierarchy.load(file)
+    else:
+        hierarchy = cluster(features, clip, pairs.name, **options)
+        hierarchy.save(file)
+    if not page.is_file():
+        write_report(hierarchy, pairs, features, page)
+    logger.info(f"clusters to look at: {page}")
+    return features, hierarchy, page

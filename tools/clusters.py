@@ -1,0 +1,80 @@
+"""Cluster captioned pictures into topics, classes and visual domains, and write a page of them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import _checkout  # noqa: F401
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    from softprompt.core.config import options_of
+    from softprompt.core.gram.clusters import cluster
+    from softprompt.core.gram.sources import FORMS
+
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/clusters.py my_pictures/captions.csv; the features are kept, "
+        "so other sizes are quickly tried, and meta-training with the same --cache starts at once",
+    )
+    parser.add_argument("source", help=FORMS)
+    parser.add_argument("--root", default="", help="the folder that SOURCE is relative to")
+    parser.add_argument("--max-skipped", type=float, default=0.01, help="share of unusable pairs")
+    parser.add_argument("--backbone", default="tiny", help="as MODEL.BACKBONE.NAME")
+    parser.add_argument(
+        "--pretrained", help="as MODEL.BACKBONE.PRETRAINED; default: tiny's own, else openai"
+    )
+    parser.add_argument("--cache", default="output/gram", help="the folder of what is computed")
+    parser.add_argument("--batch-size", type=int, default=100, help="pictures encoded at once")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
+    group = parser.add_argument_group("clustering; 0 leaves a size to the number of pairs")
+    for name, default in options_of(cluster).items():
+        group.add_argument(f"--{name}", type=type(default), default=default, help=f"{default!r}")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    import torch
+
+    given = parse(arguments)
+    from softprompt.core.backbone import TINY, build_clip
+    from softprompt.core.config import options_of
+    from softprompt.core.data import Preprocessing, evaluation_transform
+    from softprompt.core.defaults import defaults
+    from softprompt.core.errors import UserError
+    from softprompt.core.gram.clusters import cluster
+    from softprompt.core.gram.prepare import prepare
+    from softprompt.core.gram.sources import open_pairs
+    from softprompt.core.log import log_to_console
+
+    log_to_console()
+    options = {name: getattr(given, name) for name in options_of(cluster)}
+    weights = given.pretrained
+    if weights is None:
+        weights = TINY if given.backbone == TINY else "openai"
+    try:
+        pairs = open_pairs(given.source, given.root, max_skipped=given.max_skipped)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        clip = build_clip(given.backbone, weights, device=device)
+        node = defaults().INPUT
+        transform = evaluation_transform(node.TRANSFORMS, Preprocessing.of(clip, node))
+        prepare(
+            clip,
+            pairs,
+            transform,
+            Path(given.cache).expanduser(),
+            batch_size=given.batch_size,
+            workers=given.workers,
+            **options,
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the features computed so far")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
