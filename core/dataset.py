@@ -44,6 +44,10 @@ class Dataset:
         """Return the items of "train", "val" and "test", each in its published order."""
         raise TypeError(f"{type(self).__name__} does not define splits()")
 
+    def listed(self) -> dict[str, list[Item]]:
+        """Return what ``splits()`` returns, but not necessarily looked up on the disk."""
+        return self.splits()
+
     def reader(self) -> Callable[[str], Image.Image]:
         """Return what reads the picture of ``Item.path``; it must survive pickling."""
         return FileReader(str(self.image_dir))
@@ -120,14 +124,24 @@ def list_folders(folder: Path) -> list[str]:
 
 def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
     """Raise ``UserError`` naming the first picture that a file lists and the disk lacks."""
+    missing = missing_files(image_dir, items)
+    if missing:
+        others = f" (and {len(missing) - 1:,} others)" if len(missing) > 1 else ""
+        raise UserError(f"{named_by} names {image_dir / missing[0]}, which does not exist{others}")
+
+
+def missing_files(image_dir: Path, items: Iterable[Item]) -> list[str]:
+    """Return the paths of the items that are not on the disk; each folder is listed once."""
     present: dict[str, set[str]] = {}
+    missing = []
     for item in items:
         parent, _, name = item.path.rpartition("/")
         if parent not in present:
             folder = image_dir / parent
             present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
         if name not in present[parent]:
-            raise UserError(f"{named_by} names {image_dir / item.path}, which does not exist")
+            missing.append(item.path)
+    return missing
 
 
 def read_lines(file: Path) -> list[str]:
@@ -137,7 +151,8 @@ def read_lines(file: Path) -> list[str]:
         UserError: the file is missing, unreadable or no UTF-8 text.
     """
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        text = file.read_text(encoding="utf-8-sig")  # without the mark that Windows may put first
+        lines = [line.strip() for line in text.splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise UserError(f"cannot read {file}: {reason}") from None

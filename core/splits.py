@@ -93,6 +93,9 @@ class SplitFileDataset(Dataset):
         check_files(self.image_dir, chain(*self._splits.values()), self.split_path)
         return self._splits
 
+    def listed(self) -> dict[str, list[Item]]:
+        return self._splits
+
     def _find_split(self) -> Path:
         file = self.root / self.folder / self.split_file
         published = PUBLISHED / f"{self.split_file}.gz"
@@ -103,7 +106,10 @@ class SplitFileDataset(Dataset):
             return published
         message = f"no split file {file}, which says what is train, val and test"
         if self.drive_id:
-            message += f"; get the one that CoOp published: gdown {self.drive_id} -O {file}"
+            message += (
+                f"; get the one that CoOp published: gdown {self.drive_id} -O {file}, or let "
+                f"tools/download.py --make-split make another one"
+            )
         raise UserError(message)
 
     def _is_published(self) -> bool:

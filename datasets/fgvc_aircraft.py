@@ -31,6 +31,9 @@ class FGVCAircraft(Dataset):
             check_files(self.image_dir, items, self._file(split))
         return self._splits
 
+    def listed(self) -> dict[str, list[Item]]:
+        return self._splits
+
     def _file(self, split: str) -> Path:
         return self.image_dir.parent / f"images_variant_{split}.txt"
 

@@ -1,0 +1,96 @@
+"""Whether a disk holds a dataset as published, every picture readable."""
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from softprompt.core.dataset import Item, missing_files
+from softprompt.core.download.sources import SOURCES
+from softprompt.core.errors import UserError
+from softprompt.core.registry import DATASETS
+
+AT_ONCE = 64  # pictures that a process is given
+
+
+class Finding(NamedTuple):
+    """What was found of one dataset; it is in order if ``wrong`` is empty."""
+
+    name: str
+    classes: int
+    counts: tuple[int, ...]  # pictures of train, val and test that should be there
+    missing: list[str]
+    undecodable: list[str] | None  # None: not looked for
+    wrong: str
+    note: str = ""
+
+
+def check(name: str, root: Path, decode: bool = True, jobs: int = 0) -> Finding:
+    """Look a dataset up on the disk.
+
+    Args:
+        decode: also read every picture, which takes minutes for a large dataset.
+        jobs: processes that read; 0: one a processor.
+    """
+    entry = SOURCES[name]
+    try:
+        dataset = DATASETS[name](root)
+        listed = dataset.listed()
+    except UserError as error:
+        return Finding(name, 0, (0, 0, 0), [], None, str(error))
+    paths = dict.fromkeys(item.path for item in chain(*listed.values()))
+    missing = missing_files(dataset.image_dir, (Item(path, 0) for path in paths))
+    gone = set(missing)
+    present = [path for path in paths if path not in gone]
+    undecodable = unreadable(dataset.reader(), present, name, jobs) if decode else None
+    counts = tuple(len(items) for items in listed.values())
+    wrong = []
+    if missing:
+        wrong.append(f"{len(missing):,} pictures are missing")
+    if undecodable:
+        wrong.append(f"{len(undecodable):,} pictures cannot be decoded")
+    standard = not dataset.note.startswith("non-standard")
+    if standard and len(dataset.classnames) != entry.classes:
+        wrong.append(f"{len(dataset.classnames)} classes, not {entry.classes}")
+    if standard and counts != entry.counts:
+        wrong.append(f"published are {' / '.join(f'{count:,}' for count in entry.counts)}")
+    return Finding(
+        name,
+        len(dataset.classnames),
+        counts,
+        [str(dataset.image_dir / path) for path in missing],
+        undecodable,
+        "; ".join(wrong),
+        dataset.note,
+    )
+
+
+def unreadable(read: Callable, paths: list[str], name: str, jobs: int = 0) -> list[str]:
+    """Return a line for each picture that cannot be decoded, read by several processes."""
+    from tqdm import tqdm
+
+    jobs = jobs or os.cpu_count() or 1
+    parts = iter(paths)
+    chunks = list(iter(lambda: list(islice(parts, AT_ONCE)), []))
+    lines = []
+    with (
+        ProcessPoolExecutor(min(jobs, max(1, len(chunks)))) as pool,
+        tqdm(total=len(paths), desc=name, disable=not sys.stderr.isatty()) as bar,
+    ):
+        for chunk, found in zip(chunks, pool.map(_read, [read] * len(chunks), chunks), strict=True):
+            lines += found
+            bar.update(len(chunk))
+    return lines
+
+
+def _read(read: Callable, paths: list[str]) -> list[str]:
+    found = []
+    for path in paths:
+        try:
+            read(path)
+        except UserError as error:
+            found.append(str(error))
+    return found

@@ -1,0 +1,39 @@
+"""One file from Google Drive, through gdown."""
+
+import sys
+from pathlib import Path
+
+from softprompt.core.download.disk import SourceError, publish, sha256_of, writing_to
+
+SCHEME = "drive:"
+
+
+def fetch_drive(identity: str, file: Path, sha256: str = "") -> None:
+    """Download the file of this id to ``file``; gdown goes on with what an earlier run left.
+
+    Raises:
+        SourceError: Drive refuses, as it does once too many have taken the file on one day.
+        DiskFull: no room is left; the partial file stays.
+    """
+    import gdown
+
+    if file.is_file() and (not sha256 or sha256_of(file) == sha256):
+        return
+    link = f"https://drive.google.com/uc?id={identity}"
+    arrived = file.with_name(f"{file.name}.drive")
+    with writing_to(file):
+        try:
+            quiet = not sys.stderr.isatty()
+            done = gdown.download(id=identity, output=str(arrived), resume=True, quiet=quiet)
+        except Exception as error:  # gdown's own, requests', and more in older versions
+            if isinstance(error, OSError) and error.errno:
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise SourceError(f"{link}: gdown: {reason[:200]}") from None
+        if done is None:  # how older versions say that they failed
+            raise SourceError(f"{link}: gdown could not download it")
+        if sha256 and sha256_of(arrived) != sha256:
+            found = sha256_of(arrived)
+            arrived.unlink()
+            raise SourceError(f"{link}: the sha256 of the content is {found}, not {sha256}")
+        publish(arrived, file)

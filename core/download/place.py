@@ -1,0 +1,130 @@
+"""From an archive to CoOp's layout: unpacked beside its place, proved, then renamed into it."""
+
+import shutil
+from pathlib import Path
+
+from softprompt.core.dataset import Dataset
+from softprompt.core.download.archive import ArchiveError, unpack
+from softprompt.core.download.disk import publish, writing_to
+from softprompt.core.download.sources import Entry
+from softprompt.core.errors import UserError
+from softprompt.core.splits import PUBLISHED, SplitFileDataset, read_bytes
+
+WORK = ".download"  # in the dataset's folder, so on the same disk
+
+
+def absent_parts(entry: Entry, root: Path) -> list[str]:
+    folder = root / entry.folder
+    return [part for part, *_ in entry.parts if not (folder / part).exists()]
+
+
+def place(archive: Path, entry: Entry, root: Path, cls: type[Dataset], exact: bool) -> None:
+    """Put the pictures of an archive where ``cls`` looks for them, and a split file that it holds.
+
+    Args:
+        exact: the pictures must be as many as published.
+
+    Raises:
+        ArchiveError: it is damaged, or not all of the dataset is in it; nothing was put there.
+    """
+    folder = root / entry.folder
+    tree, stage = folder / WORK / "unpacked", folder / WORK / "stage"
+    try:
+        for leftover in (tree, stage):
+            shutil.rmtree(leftover, ignore_errors=True)
+        unpack(archive, tree)
+        staged = stage / entry.folder
+        staged.mkdir(parents=True)
+        for part, found in _find(tree, entry, archive).items():
+            (staged / part).parent.mkdir(exist_ok=True)
+            found.rename(staged / part)
+        names = [part for part, *_ in entry.parts]
+        split = _place_split(cls, tree, staged, folder)
+        _prove(archive, entry, stage, cls, exact)
+        with writing_to(folder):
+            for part in [*names, *split]:
+                if not (folder / part).exists():
+                    (folder / part).parent.mkdir(exist_ok=True)
+                    publish(staged / part, folder / part)
+    finally:
+        for leftover in (tree, stage):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _find(tree: Path, entry: Entry, archive: Path) -> dict[str, Path]:
+    """Return where in an unpacked archive the parts stand, side by side at whatever depth."""
+    found = _side_by_side(tree, entry.parts)
+    if found is None:  # Caltech's archive holds one of the pictures
+        aliases = {alias for part in entry.parts for alias in part}
+        for number, inner in enumerate(sorted(tree.rglob("*"))):
+            if inner.is_file() and inner.name.split(".")[0] in aliases:
+                unpack(inner, tree / f"inner-{number}")
+                inner.unlink()
+        found = _side_by_side(tree, entry.parts)
+    if found is None:
+        wanted = ", ".join(part for part, *_ in entry.parts)
+        there = sorted(path.name for path in tree.iterdir())
+        raise ArchiveError(f"{archive} has no {wanted} in it, but {', '.join(there[:5])}")
+    return found
+
+
+def _side_by_side(tree: Path, parts: tuple[tuple[str, ...], ...]) -> dict[str, Path] | None:
+    level = [tree]
+    while level:
+        for folder in level:
+            places = ((part[0], folder / alias) for part in parts for alias in part[::-1])
+            found = {part: place for part, place in places if place.exists()}
+            if len(found) == len(parts):
+                return found
+        level = [
+            place
+            for folder in level
+            for place in sorted(folder.iterdir())
+            if place.is_dir() and not place.name.startswith((".", "__MACOSX"))
+        ]
+    return None
+
+
+def _place_split(cls: type[Dataset], tree: Path, staged: Path, folder: Path) -> list[str]:
+    """Stage the split file that counts: the disk's own, else the archive's."""
+    names = ["classnames.txt"]
+    if issubclass(cls, SplitFileDataset):
+        names = [cls.split_file]
+        inside = next(tree.rglob(cls.split_file), None)
+        if inside is not None and not (folder / cls.split_file).exists():
+            inside.rename(staged / cls.split_file)
+            return names
+    for name in names:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, staged / name)
+    return []
+
+
+def _prove(archive: Path, entry: Entry, stage: Path, cls: type[Dataset], exact: bool) -> None:
+    if issubclass(cls, SplitFileDataset) and not has_split(cls, stage / entry.folder):
+        return  # nobody knows yet which pictures are needed
+    try:
+        dataset = cls(stage)
+        counts = tuple(len(items) for items in dataset.splits().values())
+    except UserError as error:
+        raise ArchiveError(f"{archive} does not hold the whole dataset: {error}") from None
+    if exact and counts != entry.counts and not isinstance(dataset, SplitFileDataset):
+        raise ArchiveError(f"{archive} holds {counts} pictures, not {entry.counts}")
+
+
+def has_split(cls: type[SplitFileDataset], folder: Path) -> bool:
+    return (folder / cls.split_file).is_file() or (PUBLISHED / f"{cls.split_file}.gz").is_file()
+
+
+def write_packaged(entry: Entry, folder: Path, cls: type[Dataset]) -> None:
+    """Put the files that come with the package beside the pictures, as CoOp's own code wants it."""
+    names = list(entry.package)
+    if issubclass(cls, SplitFileDataset):
+        names.append(cls.split_file)
+    for name in names:
+        packed, file = PUBLISHED / f"{name}.gz", folder / name.removeprefix("imagenet_")
+        if packed.is_file() and not file.exists():
+            partial = folder / WORK / file.name
+            with writing_to(file):
+                partial.write_bytes(read_bytes(packed))
+                publish(partial, file)

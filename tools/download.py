@@ -1,0 +1,132 @@
+"""Fetch datasets into CoOp's disk layout, and verify what is there."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import _checkout  # noqa: F401
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="examples: python tools/download.py eurosat dtd --root DATA; "
+        "python tools/download.py eurosat --root DATA --check; python tools/download.py --list",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="datasets, or all; see --list")
+    parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
+    parser.add_argument("--list", action="store_true", help="print size, licence and source")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched")
+    parser.add_argument("--check", action="store_true", help="verify the disk, fetch nothing")
+    parser.add_argument("--quick", action="store_true", help="with --check: do not read pictures")
+    parser.add_argument("--jobs", type=int, default=0, help="with --check: processes; 0: all")
+    parser.add_argument(
+        "--make-split", action="store_true", help="make a missing split; results then say so"
+    )
+    parser.add_argument("--url", default="", help="take this archive, an address or a file")
+    parser.add_argument("--sha256", default="", help="with --url: what its content must have")
+    parser.add_argument("--mirror", default="", help="address to look for the archives at first")
+    return parser.parse_args(arguments)
+
+
+def chosen(given: argparse.Namespace) -> list[str]:
+    """Return the registry keys of the datasets that were named."""
+    from softprompt.core.download.sources import SOURCES
+    from softprompt.core.errors import UserError, closest
+    from softprompt.core.registry import normalized
+
+    known = list(SOURCES)
+    names = [normalized(name) for name in given.names]
+    for name in names:
+        if name not in known and name != "all":
+            raise UserError(
+                f"there is nothing to download for {name!r}{closest(name, known)}; "
+                f"name one or more of {', '.join(known)}, or all"
+            )
+    if not names and not given.list:
+        raise UserError("name one or more datasets, or all; --list shows them")
+    return known if "all" in names or not names else list(dict.fromkeys(names))
+
+
+def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
+    """Return the root, or raise ``UserError`` for flags that do not fit together."""
+    from softprompt.core.errors import UserError
+
+    if not given.root:
+        raise UserError("--root is missing, the folder that holds the datasets")
+    root = Path(given.root).expanduser()
+    if given.check and not root.is_dir():
+        raise UserError(f"--root {root}: there is no such folder to check")
+    if (given.quick or given.jobs) and not given.check or given.jobs < 0:
+        raise UserError("--quick and --jobs N belong to --check, and N is at least 0")
+    if given.sha256 and not given.url:
+        raise UserError("--sha256 belongs to --url")
+    if given.url and len(names) != 1:
+        raise UserError(f"--url is an archive of one dataset, but {len(names)} are named")
+    if given.url and "://" not in given.url and not Path(given.url).expanduser().is_file():
+        raise UserError(f"--url {given.url} is neither an address nor a file")
+    return root
+
+
+def own_file(given: argparse.Namespace):
+    from softprompt.core.download.sources import File
+
+    if not given.url:
+        return None
+    name = given.url.split("?")[0].rpartition("/")[2] or "archive"
+    return File(given.url, name, sha256=given.sha256.lower())
+
+
+def download(names: list[str], root: Path, given: argparse.Namespace) -> bool:
+    """Get each dataset and return whether all are there; one that fails stops no other."""
+    from softprompt.core.download.disk import DiskFull
+    from softprompt.core.download.get import get
+    from softprompt.core.errors import UserError
+
+    failed = []
+    for name in names:
+        try:
+            get(name, root, own_file(given), given.mirror, given.make_split)
+        except DiskFull:
+            raise
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed.append(name)
+    if failed and len(names) > 1:
+        print(f"error: not complete: {', '.join(failed)}", file=sys.stderr)
+    return not failed
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    from softprompt.core.download import check, report
+    from softprompt.core.errors import UserError
+    from softprompt.core.log import log_to_console
+    from softprompt.core.plugins import import_built_in
+
+    log_to_console()
+    try:
+        names = chosen(given)
+        if given.list:
+            print(report.listing(names))
+            return 0
+        root = check_flags(given, names)
+        import_built_in()
+        if given.check:
+            findings = [check.check(name, root, not given.quick, given.jobs) for name in names]
+            print(report.verdict(findings))
+            return 1 if any(found.wrong for found in findings) else 0
+        if given.dry_run:
+            print(report.plan(names, root, own_file(given), given.mirror))
+            return 0
+        return 0 if download(names, root, given) else 2
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
