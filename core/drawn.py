@@ -1,8 +1,10 @@
 """Datasets of generated pictures, drawn when they are read: nothing to download, nothing stored."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from softprompt.core.dataset import Dataset, Item
@@ -52,4 +54,9 @@ class DrawingReader:
 
     def __call__(self, path: str) -> Image.Image:
         classname, number = path.split("/")
-        return Image.fromarray(draw(self.family, classname, self.domain, int(number)))
+        return Image.fromarray(_drawn(self.family, classname, self.domain, int(number)))
+
+
+@lru_cache(maxsize=8192)  # 100 MB at most; drawing takes longer than a small CLIP's step
+def _drawn(family: str, classname: str, domain: str, number: int) -> np.ndarray:
+    return draw(family, classname, domain, number)
