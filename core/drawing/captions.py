@@ -166,13 +166,15 @@ def pair(
     families: tuple[str, ...] = ("shapes", "patterns", "extra"),
     evaluated: bool = True,
     wrong: int = 15,
+    unsaid: int = 0,
 ) -> tuple[np.ndarray, str]:
     """Picture (SIZE, SIZE, 3) uint8 and caption number `index`.
 
     `evaluated=False` leaves out the sentences that show a domain of the evaluation (a sketch, a
     rendition) or name a class of another family ("a type of flower"); with families=("extra",)
     neither classes nor domains are those of the evaluation.
-    `wrong` percent of the captions name another class.
+    `wrong` percent of the captions name another class; `unsaid` percent of the pictures are drawn
+    in a domain (night, blueprint ...) that the caption does not mention.
     """
     dice = Dice("pair", index, seed, *families)
     family = dice.pick([family for family in families for _ in FAMILIES[family]])
@@ -190,7 +192,8 @@ def pair(
         "back": dice.pick(list(COLOURS)),
         "size": dice.pick(_SIZES),
     }
-    look: Look = replace(LOOKS["web"], **changes)
+    base = dice.pick(_DOMAINS) if unsaid and dice.chance(unsaid) else "web"
+    look: Look = replace(LOOKS[base], **changes)
     if "{domain}" in sentence:
         fields["domain"] = dice.pick(_DOMAINS)
         look = LOOKS[fields["domain"]]

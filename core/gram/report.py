@@ -14,7 +14,7 @@ from softprompt.core.gram.part_files import write_whole
 from softprompt.core.gram.sizes import described
 
 TOPICS = 20  # that are shown, evenly spread over all
-PICTURES = 4  # of a class in a domain
+PICTURES = 6  # of a class in a domain
 CAPTIONS = 3  # of a class
 SIDE = 72  # of a picture, pixels
 
@@ -27,7 +27,7 @@ p { max-width: 60rem } .note { color: #555; font-size: .9rem }
 th, td { text-align: left; vertical-align: top; padding: .4rem .7rem .4rem 0;
   border-top: 1px solid #ddd }
 th { font-weight: 600; white-space: nowrap } .name { min-width: 11rem; max-width: 17rem }
-.name b { font-size: 1.05rem } .cell { min-width: 10rem }
+.name b { font-size: 1.05rem } .cell { min-width: 228px }
 img { width: 72px; height: 72px; object-fit: cover; margin: 0 3px 3px 0; border-radius: 3px }
 .held { background: #ffe9b8; border-radius: 3px; padding: .1rem .4rem; font-size: .85rem;
   font-weight: 600 }
