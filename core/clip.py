@@ -1,14 +1,17 @@
 """The one frozen CLIP that student, zero-shot teacher and evaluation share."""
 
+import weakref
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from softprompt.core.chunks import encode_within
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.towers.pick import image_tower, text_tower
 from softprompt.core.towers.text import Sentences
+from softprompt.core.towers.walk import at_least_single
 
 NOTHING = Prompts()
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,6 +33,7 @@ class FrozenCLIP:
         name: str = "",
         weights: str = "random",
         precision: str = "fp32",
+        memory_limit: float = 4.0,
         device: str | torch.device = "cpu",
     ):
         """Freeze ``model`` on ``device``.
@@ -41,6 +45,7 @@ class FrozenCLIP:
             name: the backbone's name, as checkpoints and results state it.
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
+            memory_limit: gigabytes that the text tower may keep for backward passes.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
@@ -49,11 +54,13 @@ class FrozenCLIP:
         self.name = name
         self.weights = weights
         self.precision = precision
+        self.memory_limit = memory_limit
         self.device = torch.device(device)
         self.text = text_tower(self.model, tokenizer)
         self.image = image_tower(self.model.visual)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
         self._class_features: dict[tuple, Tensor] = {}
+        self._last_plain: tuple | None = None  # the last images encoded without prompts
 
     @property
     def text_width(self) -> int:
@@ -85,13 +92,32 @@ class FrozenCLIP:
 
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(batch, dim)``, not normalized, fp32."""
+        plain = prompts.image is None and not prompts.deep_image
+        if plain and not (images.requires_grad or images.is_inference()):
+            return self._plain_features(images)
         with self._precision():
-            return _at_least_single(self.image(images, prompts))
+            return at_least_single(self.image(images, prompts))
+
+    def _plain_features(self, images: Tensor) -> Tensor:
+        """Features without prompts, once for the student and the teacher of a step."""
+        state = (images._version, self.precision)
+        if self._last_plain is not None:
+            last, last_state, features = self._last_plain
+            if last() is images and last_state == state:
+                return features
+        with self._precision(), torch.no_grad():
+            features = at_least_single(self.image(images, NOTHING))
+        self._last_plain = weakref.ref(images), state, features
+        return features
 
     def encode_text(self, sentences: Sentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""
-        with self._precision():
-            return _at_least_single(self.text(sentences, prompts))
+
+        def encode(sentences: Sentences, prompts: Prompts) -> Tensor:
+            with self._precision():
+                return at_least_single(self.text(sentences, prompts))
+
+        return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
 
     def sentences(
         self, classnames, template: str, n_context: int = 0, position: str = "end"
@@ -156,7 +182,3 @@ class FrozenCLIP:
                 return nullcontext()
             return torch.autocast(self.device.type, enabled=False)
         return torch.autocast(self.device.type, dtype=dtype)
-
-
-def _at_least_single(features: Tensor) -> Tensor:
-    return features.float() if features.dtype.itemsize < 4 else features

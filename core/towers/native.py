@@ -3,20 +3,33 @@
 from torch import Tensor, nn
 
 from softprompt.core.prompts.base import Prompts
+from softprompt.core.towers.block import blocks_of
 from softprompt.core.towers.walk import walk
+
+CLASS_TOKEN = (slice(None), slice(0, 1))
 
 
 class NativeVision:
-    """Reads the modules of a ``VisionTransformer`` and changes nothing."""
+    """Reads the modules of a ``VisionTransformer`` and changes nothing.
+
+    Where only the class token is pooled, the last block has no use for the others' outputs.
+    """
 
     def __init__(self, visual: nn.Module):
         self.visual = visual
         self.width = visual.transformer.width
         self.depth = len(visual.transformer.resblocks)
+        blocks = blocks_of(visual.transformer.resblocks)
+        self.blocks = blocks or list(visual.transformer.resblocks)
+        one_token = visual.attn_pool is None and visual.pool_type == "tok"
+        self.pooled_block = self.blocks[-1] if blocks and one_token else None
 
     def __call__(self, images: Tensor, prompts: Prompts) -> Tensor:
         """Return features ``(batch, dim)`` of images ``(batch, 3, height, width)``."""
         visual = self.visual
         x = visual._embeds(images)  # (batch, 1 + patches, width), ln_pre applied
-        pooled, _ = visual._pool(walk(x, visual.transformer.resblocks, prompts, visual.ln_pre))
+        pooled, _ = visual._pool(walk(x, self.blocks, prompts, visual.ln_pre, self._call))
         return pooled if visual.proj is None else pooled @ visual.proj
+
+    def _call(self, block, x: Tensor) -> Tensor:
+        return block.pooled(x, CLASS_TOKEN) if block is self.pooled_block else block(x)

@@ -32,6 +32,8 @@ def walk(
     """
     blocks = list(blocks)
     _check(prompts, len(blocks), x)
+    # In fp16 the second derivative of a norm overflows where a prompt is as small as at its start.
+    x = at_least_single(x)
     tokens = x.shape[1]
     if prompts.image is not None:
         x = _appended(x, tokens, norm(prompts.image))
@@ -62,3 +64,7 @@ def _check(prompts: Prompts, depth: int, x: Tensor) -> None:
 def _appended(x: Tensor, tokens: int, vectors: Tensor) -> Tensor:
     """Return the first ``tokens`` of ``x``, followed by the prompt."""
     return torch.cat([x[:, :tokens], vectors.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    return x.float() if x.dtype.itemsize < 4 else x

@@ -1,0 +1,1 @@
+"""What the official code computes, without any saving: the oracle and measure of the fast paths."""

@@ -1,0 +1,220 @@
+"""Every fast path against the reference, which computes what the official code computes."""
+
+import functools
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from softprompt.core import imagenet
+from softprompt.core.plugins import import_built_in
+from softprompt.core.prompts.base import Prompts
+from softprompt.core.recompute import recomputed
+from softprompt.core.reference.clip import ReferenceCLIP
+from softprompt.core.reference.prometar import ReferenceProMetaR
+from softprompt.core.registry import PROMPT_LEARNERS, TRAINERS
+from softprompt.core.towers.text import TextTower, vectors_of
+
+import_built_in()
+LEARNERS = [name for name in PROMPT_LEARNERS.names() if name != "zeroshot"]
+# Names of one to five tokens, two lengths of which occur twice.
+NAMES = ("dog", "song bird", "jet_airplane", "african hunting dog", "cat", "container ship")
+OFFICIAL = {"prometar": ReferenceProMetaR}
+WIDTH = 48
+
+
+@pytest.fixture(autouse=True)
+def double():
+    """In float64 a tolerance tells rounding, 1e-12, from a mistake."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@functools.cache
+def both(make_clip):
+    """The fast CLIP and the reference on the same weights."""
+    clip = make_clip(torch.float64)
+    return clip, ReferenceCLIP(clip)
+
+
+@pytest.fixture
+def pair(make_clip):
+    return both(make_clip)
+
+
+def draw(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stepped(method, batch) -> tuple[list[dict], list[dict]]:
+    """Two steps' terms, and what the optimizers were given."""
+    given, update = [], method.update
+    method.update = lambda found, *which: (given.append(found), update(found, *which))
+    torch.manual_seed(7)
+    terms = [method.step(batch._replace(images=batch.images + shift)) for shift in (0.0, 0.1)]
+    return terms, given
+
+
+def assert_same(found: list[dict], expected: list[dict]):
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            assert (ours[name] - value).norm() <= 1e-8 * value.norm() + 1e-12, name
+
+
+@pytest.fixture
+def compare_steps(pair, make_batch, make_model, make_trainer, monkeypatch):
+    batch = make_batch(6, torch.float64)
+
+    def compare(learner, trainer, **options):
+        clip, reference = pair
+        found = make_trainer(trainer, make_model(learner, clip, NAMES, **options))
+        if trainer in OFFICIAL:
+            monkeypatch.setitem(TRAINERS._classes, trainer, OFFICIAL[trainer])
+        expected = make_trainer(trainer, make_model(learner, reference, NAMES, **options))
+        for ours, theirs in zip(stepped(found, batch), stepped(expected, batch), strict=True):
+            assert_same(ours, theirs)
+
+    return compare
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.names())
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_steps_are_the_references(learner, trainer, compare_steps):
+    compare_steps(learner, trainer)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.names())
+@pytest.mark.parametrize(
+    "options",
+    [{"csc": True}, {"class_token_position": "middle"}, {"class_token_position": "front"}],
+)
+def test_steps_of_contexts_that_share_less_are_the_references(options, trainer, compare_steps):
+    compare_steps("coop", trainer, **options)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.names())
+@pytest.mark.parametrize(
+    ("learner", "options"), [("coop", {"csc": True}), ("cocoop", {}), ("maple", {})]
+)
+def test_chunks_change_nothing(learner, options, trainer, pair, monkeypatch, compare_steps):
+    """Also for the second derivative that ProMetaR takes."""
+    clip, _ = pair
+    seen = []
+    encode = TextTower.__call__
+
+    def watched(tower, sentences, prompts):
+        seen.append(len(sentences))
+        return encode(tower, sentences, prompts)
+
+    monkeypatch.setattr(clip, "memory_limit", 1e-4)
+    monkeypatch.setattr(TextTower, "__call__", watched)
+    compare_steps(learner, trainer, **options)
+    assert min(seen) < len(NAMES)
+
+
+def test_a_recomputed_function_keeps_inputs_and_cotangents_alone():
+    x, y = draw(100).requires_grad_(), draw(100, seed=2).requires_grad_()
+    saved, found = [], []
+
+    def watch(value):
+        kept = value.detach()
+        saved.append(weakref.ref(kept))
+        return kept
+
+    def cubed(x, y):
+        return (x * y).pow(3).exp()
+
+    for function in (cubed, lambda x, y: recomputed(cubed, x, y)):
+        saved.clear()
+        with torch.autograd.graph.saved_tensors_hooks(watch, lambda value: value):
+            output = function(x, y)
+            first = torch.autograd.grad(output.sum(), (x, y), create_graph=True)
+        alive = sum(one() is not None for one in saved)
+        second = torch.autograd.grad((first[0] * first[1]).sum(), (x, y), create_graph=True)
+        third = torch.autograd.grad(second[0].sum(), (x, y))
+        found.append((alive, output, *first, *second, *third))
+    assert found[0][0] > found[1][0] == 5  # x and y, then x, y and the cotangent
+    for plain, again in zip(found[0][1:], found[1][1:], strict=True):
+        torch.testing.assert_close(again, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_a_recomputed_function_has_the_gradients_that_are_asked_for():
+    x, y = draw(3).requires_grad_(), draw(3, seed=2).requires_grad_()
+    output = recomputed(lambda x, y: x * y + 0 * x.detach(), x, y)
+    (first,) = torch.autograd.grad(output.sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.pow(2).sum(), y)
+    assert torch.equal(second, 2 * y)
+
+
+def draws_prompts(kind: str, classes: int) -> Prompts:
+    shapes = {
+        "shared": ((4, WIDTH),) * 3,
+        "by image": ((2, 1, 4, WIDTH),) * 3,
+        "by class": ((classes, 4, WIDTH), (4, WIDTH)),
+        "by image and class": ((2, classes, 4, WIDTH), (classes, 4, WIDTH)),
+        "deep by image": ((4, WIDTH), (2, 1, 4, WIDTH)),
+        "deep alone": (None, (4, WIDTH)),
+    }[kind]
+    first, *deep = (
+        None if shape is None else draw(*shape, seed=seed).requires_grad_()
+        for seed, shape in enumerate(shapes)
+    )
+    return Prompts(text=first, deep_text=tuple(deep))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["shared", "by image", "by class", "by image and class", "deep by image", "deep alone"],
+)
+@pytest.mark.parametrize("names", [NAMES, NAMES[:1], ("dog", "cat")])
+def test_packed_sentences_are_full_ones(kind, names, pair):
+    clip, reference = pair
+    prompts = draws_prompts(kind, len(names))
+    learned = vectors_of(prompts)
+    found = []
+    for each in pair:
+        features = each.encode_text(each.sentences(names, "X X X X of {}.", 4), prompts)
+        found.append((features, *torch.autograd.grad(features.pow(2).sum(), learned)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    sentences = clip.sentences(names, "X X X X of {}.", 4)
+    packs = clip.text.packs(sentences, prompts)
+    assert packs == ("class" not in kind or len(names) == 1)
+    tokens = clip.text.tokens_of(sentences, prompts)
+    if packs:
+        start = sentences.packing.start  # start token, four vectors and "of"; of one name, all
+        assert start == (6 if len(names) > 1 else sentences.end)
+        batch = 2 if "image" in kind else 1
+        assert tokens == batch * (start + (sentences.end + 1 - start).sum())
+
+
+def test_no_token_of_a_thousand_names_is_computed_in_vain(pair):
+    names = tuple(imagenet.read_classnames(Path("nowhere")).values())
+    sentences = pair[0].sentences(names, "a photo of a {}.", 4)
+    tokens = pair[0].text.tokens_of(sentences, Prompts(text=draw(4, WIDTH)))
+    assert tokens == 5 + (sentences.end + 1 - 5).sum()
+    assert 77 * len(names) / tokens > 10
+
+
+def test_images_without_prompts_are_encoded_once_a_step(pair, make_batch, monkeypatch):
+    clip, _ = pair
+    images = make_batch(2, torch.float64).images
+    calls = []
+    encode = clip.image.__call__
+    monkeypatch.setattr(clip, "image", lambda *given: (calls.append(1), encode(*given))[1])
+    first = clip.encode_image(images)
+    assert clip.encode_image(images) is first and len(calls) == 1
+    torch.testing.assert_close(clip.encode_image(images.clone()), first)
+    assert len(calls) == 2
+    changed = images.clone()
+    before = clip.encode_image(changed)
+    changed += 1
+    assert not torch.equal(clip.encode_image(changed), before)
+    with torch.inference_mode():
+        torch.testing.assert_close(clip.encode_image(images * 1.0), first)
+    leaf = images.clone().requires_grad_()
+    assert clip.encode_image(leaf).requires_grad
