@@ -90,6 +90,23 @@ def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
     return [name for name, ids in zip(classnames, words, strict=True) if not set(ids) <= trained]
 
 
+def warnings_of(clip: FrozenCLIP, classnames) -> list[str]:
+    """Return what a reader of this backbone's numbers on these classes must know."""
+    found = []
+    if clip.weights == RANDOM:
+        found.append(
+            f"RANDOM WEIGHTS: {clip.name} was not pretrained (MODEL.BACKBONE.PRETRAINED "
+            '""), so accuracies are near chance'
+        )
+    words = untrained_words(clip, classnames)
+    if words:
+        found.append(
+            f"the backbone {clip.name} has never seen the words of {len(words)} class "
+            f"names ({', '.join(words[:5])}{' ...' if len(words) > 5 else ''})"
+        )
+    return found
+
+
 def open_clip_name(name: str) -> str:
     """open_clip's name of a backbone."""
     return COOP_NAMES.get(name, name.replace("/", "-"))

@@ -26,7 +26,7 @@ def predict(
     Every picture is read once for all models, and encoded once for those without image prompts.
     The text is encoded once, not once a batch, unless the prompts depend on the picture.
     """
-    classifiers = {name: _Classifier(model) for name, model in models.items()}
+    classifiers = {name: Classifier(model) for name, model in models.items()}
     logits: dict[str, list[Tensor]] = {name: [] for name in models}
     labels = []
     for batch in batches:
@@ -37,7 +37,7 @@ def predict(
     return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
 
 
-class _Classifier:
+class Classifier:
     """A model with all that does not depend on the picture computed beforehand."""
 
     def __init__(self, model: PromptedCLIP):
@@ -48,6 +48,7 @@ class _Classifier:
             self.text = model.encode_text(self.prompts)
 
     def __call__(self, images: Tensor, plain: dict[int, Tensor]) -> Tensor:
+        """Return logits ``(batch, classes)``; ``plain`` is where classifiers share features."""
         if self.prompts is None:
             return self.model(images).logits
         clip = self.model.clip

@@ -6,8 +6,9 @@ import yaml
 from yacs.config import CfgNode
 
 from softprompt.core import results
-from softprompt.core.config import settings
+from softprompt.core.config import PLACES, settings
 from softprompt.core.errors import UserError
+from softprompt.core.yaml_files import flat_of
 
 
 def run_folder(cfg: CfgNode, resume: bool) -> Path:
@@ -43,23 +44,14 @@ def evaluation_folder(cfg: CfgNode) -> Path:
 
 
 def _check_same_run(cfg: CfgNode, folder: Path) -> None:
-    old = _flat(yaml.safe_load((folder / "config.yaml").read_text()) or {})
-    new = _flat(settings(cfg))
-    for key in sorted((old.keys() | new.keys()) - {"OUTPUT_DIR", "DATASET.ROOT"}):
+    old = flat_of(yaml.safe_load((folder / "config.yaml").read_text()) or {})
+    new = flat_of(settings(cfg))
+    for key in sorted((old.keys() | new.keys()) - set(PLACES)):
         if old.get(key) != new.get(key):
             raise UserError(
                 f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "
                 "it with its own settings (--config-file RUN/config.yaml), or give another folder"
             )
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in tree.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
 
 
 def write_config(cfg: CfgNode, folder: Path) -> None:

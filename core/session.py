@@ -8,7 +8,7 @@ import torch
 from yacs.config import CfgNode
 
 from softprompt.core import results
-from softprompt.core.backbone import RANDOM, build_clip, untrained_words
+from softprompt.core.backbone import RANDOM, build_clip, warnings_of
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
@@ -166,19 +166,7 @@ class Session:
 
     def warnings(self) -> list[str]:
         """What a reader of the numbers must know."""
-        found = []
-        if self.clip.weights == RANDOM:
-            found.append(
-                f"RANDOM WEIGHTS: {self.clip.name} was not pretrained (MODEL.BACKBONE.PRETRAINED "
-                '""), so accuracies are near chance'
-            )
-        words = untrained_words(self.clip, self.dataset.classnames)
-        if words:
-            found.append(
-                f"the backbone {self.clip.name} has never seen the words of {len(words)} class "
-                f"names ({', '.join(words[:5])}{' ...' if len(words) > 5 else ''})"
-            )
-        return found
+        return warnings_of(self.clip, self.dataset.classnames)
 
     def describe(self) -> None:
         cfg = self.cfg

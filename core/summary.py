@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from softprompt.core.evaluate import harmonic_mean
 from softprompt.core.runs import Run
+from softprompt.core.yaml_files import flat_of
 
 HALVES = ("base", "new")
 
@@ -158,9 +159,9 @@ def _changed(runs: list[Run]) -> list[str]:
 
     for _, group in groupby(sorted(runs, key=key), key):
         first, *others = group
-        before = _flat(first.results["config"])
+        before = flat_of(first.results["config"])
         for run in others:
-            after = _flat(run.results["config"])
+            after = flat_of(run.results["config"])
             for name in sorted(before.keys() | after.keys()):
                 if before.get(name) != after.get(name) and not name.endswith("SEED"):
                     found.append(
@@ -168,14 +169,6 @@ def _changed(runs: list[Run]) -> list[str]:
                         f"{after.get(name)!r} for {run.name}"
                     )
     return found
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in tree.items():
-        inner = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    return flat
 
 
 def _in_order(values: Iterable[str]) -> list[str]:

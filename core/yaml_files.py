@@ -76,6 +76,15 @@ def tree_of(flat: dict) -> dict:
     return tree
 
 
+def flat_of(tree: dict, prefix: str = "") -> dict:
+    """Return ``{"OPTIM.LR": 1}`` for ``{"OPTIM": {"LR": 1}}``."""
+    flat = {}
+    for name, value in tree.items():
+        inner = isinstance(value, dict)
+        flat |= flat_of(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return flat
+
+
 def _cases(cases, file: Path) -> list[Layer]:
     layers = []
     for case in cases if isinstance(cases, list) else [cases]:

@@ -1,0 +1,114 @@
+"""Say what pictures show, by the prompts of a run."""
+
+import argparse
+import glob
+import json
+import os
+import sys
+from pathlib import Path
+
+import _checkout  # noqa: F401
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/predict.py RUN photos/ 'more/*.jpg' --classes bird dog; "
+        "the exit code is 2 if a picture cannot be read",
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a prompts.safetensors file")
+    parser.add_argument(
+        "pictures", nargs="+", metavar="IMAGE", help="a picture, a folder of them, or a pattern"
+    )
+    parser.add_argument(
+        "--classes", nargs="+", default=[], help="to choose from; default: those trained on"
+    )
+    parser.add_argument("--top", type=int, default=5, help="classes to print a picture")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY VALUE",
+        help="to change in the run's configuration, such as MODEL.BACKBONE.PRETRAINED FILE",
+    )
+    return parser.parse_args(arguments)
+
+
+def files(words: list[str]) -> list[str]:
+    """Return the files that pictures, folders and patterns stand for.
+
+    Raises:
+        UserError: a folder holds no pictures, or a pattern matches nothing.
+    """
+    from softprompt.core.dataset import is_picture
+    from softprompt.core.errors import UserError
+
+    found = []
+    for word in words:
+        if os.path.isdir(word):
+            below = (place for place in sorted(Path(word).rglob("*")) if place.is_file())
+            matched = [str(place) for place in below if is_picture(place.name)]
+        elif glob.has_magic(word) and not os.path.exists(word):
+            matched = [m for m in sorted(glob.glob(word, recursive=True)) if os.path.isfile(m)]
+        else:
+            matched = [word]
+        if not matched:
+            raise UserError(f"{word} stands for no picture")
+        found += matched
+    return found
+
+
+def top(prediction, classnames: tuple[str, ...], count: int) -> list[dict]:
+    values, labels = prediction.probabilities.topk(min(count, len(classnames)))
+    return [
+        {"class": classnames[label], "probability": value}
+        for value, label in zip(values.tolist(), labels.tolist(), strict=True)
+    ]
+
+
+def show(predictions, classnames: tuple[str, ...], count: int, as_json: bool) -> int:
+    """Print the predictions, and the unreadable pictures apart; return how many of these."""
+    from tabulate import tabulate
+
+    rows, entries, unreadable = [], [], []
+    for prediction in predictions:
+        if prediction.error:
+            unreadable.append(prediction.error)
+            entries.append({"picture": prediction.file, "error": prediction.error})
+            continue
+        best = top(prediction, classnames, count)
+        entries.append({"picture": prediction.file, "classes": best})
+        for rank, found in enumerate(best):
+            name = prediction.file if rank == 0 else ""
+            rows.append([name, found["class"], 100 * found["probability"]])
+    if as_json:
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
+    elif rows:
+        print(tabulate(rows, headers=["picture", "class", "%"], floatfmt=".1f"))
+    for error in unreadable:
+        print(f"error: {error}", file=sys.stderr)
+    return len(unreadable)
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    from softprompt.core.errors import UserError
+    from softprompt.core.predictor import Predictor
+
+    try:
+        if given.top < 1:
+            raise UserError(f"--top is {given.top}, but must be at least 1")
+        pictures = files(given.pictures)
+        predictor = Predictor(given.run, given.classes, given.set)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for warning in predictor.warnings:
+        print(warning, file=sys.stderr)
+    unreadable = show(predictor(pictures), predictor.classnames, given.top, given.json)
+    return 2 if unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
