@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from softprompt.core import splits
@@ -168,6 +169,41 @@ def test_imagenet(tmp_path):
     assert dataset.note == "5 of 1000 classes are on the disk"
 
 
+def test_classes_of_one_name_keep_their_own_contexts(tmp_path, make_model, clip):
+    """ImageNet has missile and sunglasses twice; a class-specific context is keyed by name."""
+    write_imagenet(tmp_path)
+    names = DATASETS["imagenet"](tmp_path).classnames
+    model = make_model("coop", clip, names, csc=True, n_ctx=2)
+    context = model.learner.context
+    assert torch.equal(model.prompts().text, context)
+    for chosen, rows in (
+        ((0, 1, 2, 3, 4), (0, 1, 2, 3, 4)),
+        ((4, 3, 2, 1, 0), (3, 4, 1, 2, 0)),  # the first of a name is the first of that name
+        ((1, 2), (1, 2)),
+        ((3, 0), (3, 0)),
+    ):
+        some = model.learner.for_classes(tuple(names[label] for label in chosen))
+        assert torch.equal(some(None).text, context[list(rows)])
+    more = model.learner.for_classes(("missile", "missile", "missile"))
+    assert torch.equal(more(None).text, context[[1, 2, 2]])
+
+
+@pytest.mark.parametrize("name", ["imagenet_a", "imagenet_r"])
+def test_a_variant_s_classes_are_joined_to_imagenet_s_by_name(name, tmp_path, make_model, clip):
+    """Contexts trained on ImageNet's classes serve the 200 of a variant, whatever their numbers."""
+    write_imagenet(tmp_path)
+    folder = tmp_path.joinpath(*VARIANTS[name])
+    for wnid in (WNIDS[4], WNIDS[0]):
+        write_picture(folder / wnid / "a.jpg")
+    trained = DATASETS["imagenet"](tmp_path).classnames
+    tested = DATASETS[name](tmp_path).classnames
+    learner = make_model("coop", clip, trained, csc=True, n_ctx=2).learner
+    assert tested == ("tench", "sunglasses")
+    assert torch.equal(learner.for_classes(tested)(None).text, learner.context[[0, 3]])
+    with pytest.raises(UserError, match="trained for 5 classes and has none for 'goldfish'"):
+        learner.for_classes((*tested, "goldfish"))
+
+
 def test_imagenet_can_be_evaluated_without_its_training_pictures(tmp_path, caplog):
     images = write_imagenet(tmp_path)
     (images / "train").rename(images / "elsewhere")
@@ -323,6 +359,39 @@ def test_malformed_class_names(content, message, tmp_path):
         DATASETS["imagenet"](tmp_path)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    folder = write_aircraft(tmp_path)
+    for name in ("variants.txt", "images_variant_train.txt"):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + (folder / name).read_bytes())
+    dataset = DATASETS["fgvc_aircraft"](tmp_path)
+    assert dataset.classnames[0] == "707-320"
+    assert dataset.splits()["train"][0] == Item("0000002.jpg", 2)
+
+
+@pytest.mark.parametrize("name", ["classnames.txt", "split_zhou_EuroSAT.json"])
+def test_a_folder_in_place_of_an_annotation_is_one_line(name, tmp_path):
+    key = "eurosat" if name.endswith("json") else "imagenet"
+    if key == "eurosat":
+        file, _ = write_split_dataset(tmp_path, key)
+    else:
+        file = write_imagenet(tmp_path).parent / name
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UserError) as error:
+        DATASETS[key](tmp_path)
+    assert str(file) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_pictures_are_counted(tmp_path):
+    file, tables = write_split_dataset(tmp_path, "eurosat")
+    for path, *_ in tables["val"] + tables["test"]:
+        (tmp_path / "eurosat" / "2750" / path).unlink()
+    dataset = DATASETS["eurosat"](tmp_path)
+    with pytest.raises(UserError, match=r"which does not exist \(and 5 others\)$"):
+        dataset.splits()
+    assert dataset.listed() == dataset._splits
+
+
 def test_missing_annotation_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot read .*/a.txt: no such file"):
         read_lines(tmp_path / "a.txt")
@@ -380,6 +449,7 @@ def test_split_file_that_cannot_be_shipped(name, tmp_path):
     message = str(error.value)
     assert f"no split file {file}" in message
     assert f"gdown {DATASETS[name].drive_id} -O {file}" in message
+    assert "tools/download.py --make-split" in message
 
 
 def test_published_draw_tells_a_split_that_cannot_be_shipped(tmp_path, monkeypatch):

@@ -30,6 +30,10 @@ class _Cut(Exception):
     """The transfer stopped early; the next attempt goes on."""
 
 
+class _Unreachable(_Cut):
+    """The server did not answer at all."""
+
+
 def fetch(url: str, file: Path, sha256: str = "") -> None:
     """Download ``url`` to ``file``, going on with what an earlier attempt left.
 
@@ -59,18 +63,21 @@ def fetch(url: str, file: Path, sha256: str = "") -> None:
 
 def _complete(partial: "Partial") -> str:
     """Receive all of a file, over as many attempts as bring something, and return its sha256."""
-    failures = 0
+    failures, progress = 0, False
     while True:
         before = partial.size()
         try:
             with writing_to(partial.path):
                 return _transfer(partial)
         except _Cut as cut:
-            failures = 0 if partial.size() > before else failures + 1
-            if failures > len(WAITS):
+            brought = partial.size() > before
+            failures = 0 if brought else failures + 1
+            progress = progress or brought
+            waits = WAITS if progress or not isinstance(cut, _Unreachable) else ()
+            if failures > len(waits):
                 raise SourceError(f"{partial.url}: {cut}") from None
-            logger.info(f"{partial.url}: {cut}; trying again after {partial.size():,} bytes")
-            time.sleep(WAITS[max(0, failures - 1)])
+            logger.info(f"{cut}; trying again after {partial.size():,} bytes")
+            time.sleep(waits[max(0, failures - 1)])
 
 
 class Partial:
@@ -130,7 +137,9 @@ def _transfer(partial: Partial) -> str:
                 _check_room(partial, start, total)
                 _receive(response, partial.path, start, total)
             return partial.sha256 or _hub_sha256(response)
-    except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
+    except requests.ConnectionError as error:
+        raise _Unreachable(_reason(error)) from None
+    except (requests.Timeout, HTTPError) as error:
         raise _Cut(_reason(error)) from None
     except (requests.RequestException, UnicodeError) as error:
         raise SourceError(f"{partial.url}: {_reason(error)}") from None
@@ -225,4 +234,4 @@ def _reason(error: Exception) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    return text.rpartition(": ")[2]
+    return re.sub(r"^\[Errno -?\d+\] ", "", text.rpartition(": ")[2])

@@ -69,6 +69,11 @@ def sources_of(entry: Entry, own: File | None, mirror: str) -> list[File]:
     return [*mirrored, *entry.sources]
 
 
+def _host(file: File) -> str:
+    host = "drive.google.com" if file.url.startswith(SCHEME) else urlsplit(file.url).netloc
+    return host or file.name
+
+
 def _basename(file: File) -> str:
     return file.name if file.url.startswith(SCHEME) else Path(urlsplit(file.url).path).name
 
@@ -89,8 +94,9 @@ def _get_pictures(
                 raise SourceError(f"{given}: its sha256 is {sha256_of(given)}, not {own.sha256}")
             place(archive, entry, root, cls, exact=own is None)
         except SourceError as error:
-            failures.append(str(error))
-            logger.info(f"{name}: {error}")
+            reason = str(error).removeprefix(f"{file.url}: ")
+            failures.append(f"{_host(file)}: {reason}")
+            logger.info(f"{name}: {reason}")
             if given is None:
                 archive.unlink(missing_ok=True)  # damaged, or not the whole dataset
         else:
@@ -98,8 +104,8 @@ def _get_pictures(
                 archive.unlink()
             return
     raise UserError(
-        f"{name}: none of {len(failures)} sources serves ({'; '.join(failures)}); run it again to "
-        f"go on, or get an archive of the pictures yourself ({entry.home}) and give --url FILE"
+        f"{name}: no source serves ({'; '.join(failures)}); run it again to go on, or get an "
+        f"archive of the pictures yourself ({entry.home}) and give it with --url FILE"
     )
 
 
@@ -161,12 +167,14 @@ def _alone(folder: Path) -> Iterator[Path]:
     except Timeout:
         logger.info(f"another run is at work in {folder}; waiting for it")
         lock.acquire()
+    work = folder / WORK
     try:
-        work = folder / WORK
         work.mkdir(exist_ok=True)
         yield work
         # Only now that nothing is left to do: a waiting run may hold on to the file that goes.
         with suppress(OSError):
             Path(lock.lock_file).unlink()
     finally:
+        with suppress(OSError):
+            work.rmdir()  # if nothing is kept
         lock.release()

@@ -22,7 +22,6 @@ def arrange(root: Path) -> None:
     """
     folder = root / "imagenet"
     images, work = folder / "images", folder / WORK
-    images.mkdir(exist_ok=True)
     if not (images / "val").is_dir():
         for name in (VAL, DEVKIT):
             if not (folder / name).is_file():
@@ -50,7 +49,7 @@ def _arrange_val(folder: Path, work: Path) -> None:
     for picture, wnid in zip(pictures, wnids, strict=True):
         (tree / wnid).mkdir(exist_ok=True)
         picture.rename(tree / wnid / picture.name)
-    publish(tree, folder / "images" / "val")
+    _appear(tree, folder / "images" / "val")
 
 
 def _arrange_train(folder: Path, work: Path) -> None:
@@ -60,7 +59,12 @@ def _arrange_train(folder: Path, work: Path) -> None:
     for archive in sorted(tree.glob("n*.tar")):
         unpack(archive, tree / archive.stem)
         archive.unlink()
-    publish(tree, folder / "images" / "train")
+    _appear(tree, folder / "images" / "train")
+
+
+def _appear(tree: Path, place: Path) -> None:
+    place.parent.mkdir(exist_ok=True)
+    publish(tree, place)
 
 
 def _fresh(tree: Path) -> Path:

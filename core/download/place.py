@@ -40,6 +40,7 @@ def place(archive: Path, entry: Entry, root: Path, cls: type[Dataset], exact: bo
             found.rename(staged / part)
         names = [part for part, *_ in entry.parts]
         split = _place_split(cls, tree, staged, folder)
+        write_packaged(entry, staged, cls)
         _prove(archive, entry, stage, cls, exact)
         with writing_to(folder):
             for part in [*names, *split]:
@@ -124,7 +125,7 @@ def write_packaged(entry: Entry, folder: Path, cls: type[Dataset]) -> None:
     for name in names:
         packed, file = PUBLISHED / f"{name}.gz", folder / name.removeprefix("imagenet_")
         if packed.is_file() and not file.exists():
-            partial = folder / WORK / file.name
+            partial = file.with_name(f".{file.name}.partial")
             with writing_to(file):
                 partial.write_bytes(read_bytes(packed))
                 publish(partial, file)

@@ -1,5 +1,7 @@
 """CoOp: learned context words in place of "a photo of a"."""
 
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 
@@ -66,7 +68,19 @@ class CoOp(PromptLearner):
                 + (f" and {len(unseen) - 1} others" if len(unseen) > 1 else "")
                 + "; evaluate on trained classes, or train with PROMPT.COOP.CSC False"
             )
-        return _Chosen(self, [self.classnames.index(name) for name in classnames])
+        return _Chosen(self, self._rows(classnames))
+
+    def _rows(self, classnames: tuple[str, ...]) -> list[int]:
+        """Which context each class takes: the second of a name takes the second of that name."""
+        contexts: dict[str, list[int]] = {}
+        for row, name in enumerate(self.classnames):
+            contexts.setdefault(name, []).append(row)
+        met: Counter[str] = Counter()
+        rows = []
+        for name in classnames:
+            rows.append(contexts[name][min(met[name], len(contexts[name]) - 1)])
+            met[name] += 1
+        return rows
 
 
 class _Chosen(PromptLearner):
