@@ -2,6 +2,7 @@
 
 import os
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,8 @@ def unpacked(tensor: Tensor) -> list[bytes]:
     """The byte strings of ``packed``."""
     data = tensor.numpy().tobytes()
     (count,) = struct.unpack_from("<q", data)
-    ends = 8 * (count + 1) + np.cumsum(np.frombuffer(data, "<i8", count, 8))
-    starts = [8 * (count + 1), *ends[:-1]]
-    return [data[start:end] for start, end in zip(starts, ends, strict=True)]
+    lengths = np.frombuffer(data, "<i8", count, offset=8)
+    return [data[a:b] for a, b in pairwise(np.cumsum([8 * (count + 1), *lengths]))]
 
 
 def save_part(part: dict[str, Tensor], file: Path) -> None:
