@@ -23,6 +23,8 @@ COMPONENTS: dict[str, Registry] = {
     "PROMPT": PROMPT_LEARNERS,
     "TRAINER": TRAINERS,
 }
+# On this disk; they do not change what a run is.
+PLACES = ("OUTPUT_DIR", "DATASET.ROOT", "META.PAIRS.ROOT", "META.PAIRS.CACHE")
 
 
 def options_of(cls: type) -> dict:
@@ -66,6 +68,22 @@ def load_config(
         UserError: a file is missing or malformed, or a key or value does not exist.
     """
     files = [file for file in (config_file, dataset_config_file) if file]
+    return configure(defaults(), COMPONENTS, files, flags, pairs)
+
+
+def configure(
+    cfg: CfgNode,
+    components: dict[str, Registry],
+    files: list[str],
+    flags: dict | None = None,
+    pairs: list[str] = (),
+) -> CfgNode:
+    """Return ``cfg`` frozen, with its components' options and what files, flags and pairs set.
+
+    Args:
+        cfg: the options that belong to no component, with a node for each component.
+        components: the registry of each such node.
+    """
     layers = [layer for file in files for layer in read_layers(file)]
     given = tree_of({**(flags or {}), **paired(pairs)})
     layers.append(Layer("the command line", given, {}))
@@ -75,14 +93,13 @@ def load_config(
         plugins = coerce(layer.settings.get("PLUGINS", ()), (), "PLUGINS", layer.file)
         import_plugins(plugins, Path(layer.file).parent if Path(layer.file).is_file() else None)
 
-    cfg = defaults()
-    for component, registry in COMPONENTS.items():
+    for component, registry in components.items():
         for name in registry.names():
             options = {key.upper(): value for key, value in options_of(registry[name]).items()}
             cfg[component][node_name(name)] = CfgNode(options)
     for layer in _holding(layers):
         _merge(cfg, layer.settings, "", layer.file)
-    for component, registry in COMPONENTS.items():
+    for component, registry in components.items():
         if not cfg[component].NAME:
             raise UserError(
                 f"{component}.NAME is not set; it names a {registry.kind}: "
@@ -90,7 +107,7 @@ def load_config(
             )
         _ = registry[cfg[component].NAME]  # says so if there is none of that name
     check_values(cfg)
-    _drop_idle_nodes(cfg)
+    _drop_idle_nodes(cfg, components)
     cfg.freeze()
     return cfg
 
@@ -155,8 +172,8 @@ def _unknown_key(node: CfgNode, dotted: str, source: str) -> str:
     return message
 
 
-def _drop_idle_nodes(cfg: CfgNode) -> None:
-    for component, registry in COMPONENTS.items():
+def _drop_idle_nodes(cfg: CfgNode, components: dict[str, Registry]) -> None:
+    for component, registry in components.items():
         live = node_name(cfg[component].NAME)
         for name in registry.names():
             if node_name(name) != live:
@@ -166,7 +183,12 @@ def _drop_idle_nodes(cfg: CfgNode) -> None:
 def settings(cfg: CfgNode) -> dict:
     """What ``cfg`` sets, as plain values, without the places on this disk."""
     plain = yaml.safe_load(cfg.dump())
-    del plain["OUTPUT_DIR"], plain["DATASET"]["ROOT"]
+    for place in PLACES:
+        *parents, leaf = place.split(".")
+        node = plain
+        for parent in parents:
+            node = node.get(parent, {})
+        node.pop(leaf, None)
     return plain
 
 

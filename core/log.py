@@ -40,7 +40,7 @@ class Recorder:
         self.batches = batches
         self.every = max(1, every)
         start = start_epoch * batches
-        self.metrics = _open_cut(folder / "metrics.jsonl", start)
+        self.metrics = open_cut(folder / "metrics.jsonl", start)
         self.board = SummaryWriter(folder / "tensorboard", purge_step=start if start else None)
         self.bar = tqdm(
             total=epochs * batches, initial=start, leave=False, disable=not sys.stderr.isatty()
@@ -76,7 +76,7 @@ class Recorder:
         self.board.close()
 
 
-def _open_cut(file: Path, steps: int):
+def open_cut(file: Path, steps: int):
     """Open a metrics file for appending after its first ``steps`` lines; cutting it is atomic."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = file.read_text(encoding="utf-8").splitlines(True) if file.exists() else []

@@ -55,6 +55,8 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images "
             f"of the {classes} classes, seed {cfg.SEED}, to {folder}"
         )
+        if trainer.note:
+            logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
         seconds = fit(
             trainer,
             batches,
@@ -72,6 +74,8 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             "epochs": cfg.OPTIM.MAX_EPOCH,
             "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
         }
+        if trainer.note:
+            found["train"]["note"] = trainer.note
         found["seconds"]["train"] = seconds
         results.write(folder, found)
         checkpoint.finish(folder / "checkpoints")

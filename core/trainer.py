@@ -26,6 +26,8 @@ class Trainer(nn.Module):
     seeds torch for the method alone; data and initialization have generators of their own.
     """
 
+    note = ""  # what the log and the results say of this run beside its options
+
     def __init__(self, model: PromptedCLIP):
         super().__init__()
         self.model = model

@@ -84,20 +84,27 @@ LEAST = {
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Raise ``UserError`` for the first value that is none of those its key takes."""
-    for key, allowed in CHOICES.items():
+    """Raise ``UserError`` for the first value that is none of those its key takes.
+
+    A key that the configuration does not have, as meta-training's, is passed over.
+    """
+    for key, allowed in _present(cfg, CHOICES):
         value = value_at(cfg, key)
         for one in value if isinstance(value, tuple) else (value,):
             if one not in allowed:
                 raise UserError(
                     f"{key} is {one!r}{closest(str(one), allowed)}; it takes {', '.join(allowed)}"
                 )
-    for key, least in LEAST.items():
+    for key, least in _present(cfg, LEAST):
         if value_at(cfg, key) < least:
             raise UserError(f"{key} is {value_at(cfg, key)}, but must be at least {least}")
-    shots = cfg.DATASET.NUM_SHOTS
+    shots = cfg.DATASET.NUM_SHOTS if "DATASET" in cfg else -1
     if shots == 0 or shots < -1:
         raise UserError(f"DATASET.NUM_SHOTS is {shots}; give a number of at least 1, or -1: all")
+
+
+def _present(cfg: CfgNode, table: dict) -> list[tuple]:
+    return [(key, limit) for key, limit in table.items() if key.split(".")[0] in cfg]
 
 
 def value_at(cfg: CfgNode, key: str):

@@ -1,0 +1,60 @@
+"""Which of a learner's tensors are token rows, and of which tower."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softprompt.core.clip import FrozenCLIP
+from softprompt.core.prompts.base import PromptLearner, Prompts
+
+
+class Row(NamedTuple):
+    tower: str  # "text" or "image"
+    width: int
+
+
+def token_rows(learner: PromptLearner, clip: FrozenCLIP) -> dict[str, Row]:
+    """Return the tower and width of each parameter that holds prompt vectors ``(..., n, width)``.
+
+    Which ones do is what the learner declares. A vector that reaches the text tower is a text
+    vector, even if image prompts are made of it as well, as in MaPLe; the learner's ``Prompts``
+    show what reaches where.
+    """
+    params = dict(learner.named_parameters())
+    rows = {name: value for name, value in params.items() if name in learner.token_rows()}
+    if not rows:
+        return {}
+    prompts = _prompts(learner, clip)
+    reached = {
+        "text": _reached((prompts.text, *prompts.deep_text), rows),
+        "image": _reached((prompts.image, *prompts.deep_image), rows),
+    }
+    return {
+        name: Row(tower, value.shape[-1])
+        for name, value in rows.items()
+        if (tower := next((t for t, names in reached.items() if name in names), None))
+    }
+
+
+def prompts_images(learner: PromptLearner, clip: FrozenCLIP) -> bool:
+    """Whether a learner gives the image tower prompts, so that pictures must be encoded anew."""
+    prompts = _prompts(learner, clip)
+    return prompts.image is not None or bool(prompts.deep_image)
+
+
+def _prompts(learner: PromptLearner, clip: FrozenCLIP) -> Prompts:
+    condition = None
+    if learner.conditional:
+        like = next(learner.parameters())
+        condition = torch.zeros(1, clip.dim, dtype=like.dtype, device=like.device)
+    with torch.enable_grad():
+        return learner(condition)
+
+
+def _reached(vectors: tuple[Tensor | None, ...], rows: dict[str, Tensor]) -> set[str]:
+    total = sum(v.sum() for v in vectors if v is not None)
+    if not isinstance(total, Tensor) or not total.requires_grad:
+        return set()
+    found = torch.autograd.grad(total, list(rows.values()), allow_unused=True)
+    return {name for name, gradient in zip(rows, found, strict=True) if gradient is not None}

@@ -1,0 +1,51 @@
+"""Meta-train prompts and a gradient regulator on captioned pictures, for the trainer gram."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import _checkout  # noqa: F401
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python tools/meta_train.py --config-file configs/gram/meta_tiny.yaml "
+        "--output-dir META SEED 2",
+    )
+    parser.add_argument("--config-file", default="", help="learner, backbone and META")
+    parser.add_argument("--root", help="META.PAIRS.ROOT, the folder that the source is relative to")
+    parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
+    parser.add_argument("--seed", type=int, help="SEED")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output-dir")
+    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
+    return parser.parse_intermixed_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    from softprompt.core.errors import UserError
+    from softprompt.core.gram.meta_config import load_meta_config
+    from softprompt.core.gram.meta_run import meta_train
+    from softprompt.core.log import log_to_console
+
+    log_to_console()
+    config_file = given.config_file
+    own = Path(given.output_dir or "", "config.yaml")
+    if given.resume and not config_file and given.output_dir and own.is_file():
+        config_file = str(own)  # a run brings its own settings
+    flags = {"META.PAIRS.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
+    flags = {key: value for key, value in flags.items() if value is not None}
+    try:
+        meta_train(load_meta_config(config_file, flags, given.options), resume=given.resume)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on after the last validation", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
