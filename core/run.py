@@ -53,7 +53,8 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
         session.describe()
         logger.info(
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images "
-            f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, to {folder}"
+            f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, "
+            f"to {folder}"
         )
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
