@@ -1,6 +1,7 @@
 """Fetch datasets into CoOp's disk layout, and verify what is there."""
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def own_file(given: argparse.Namespace):
 
     if not given.url:
         return None
-    name = given.url.split("?")[0].rpartition("/")[2] or "archive"
+    # Named by the whole address, for what is kept of one archive is of no use for another.
+    name = f"own-{hashlib.sha256(given.url.encode()).hexdigest()[:12]}"
     return File(given.url, name, sha256=given.sha256.lower())
 
 

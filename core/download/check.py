@@ -1,9 +1,11 @@
 """Whether a disk holds a dataset as published, every picture readable."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -76,14 +78,25 @@ def unreadable(read: Callable, paths: list[str], name: str, jobs: int = 0) -> li
     parts = iter(paths)
     chunks = list(iter(lambda: list(islice(parts, AT_ONCE)), []))
     lines = []
-    with (
-        ProcessPoolExecutor(min(jobs, max(1, len(chunks)))) as pool,
-        tqdm(total=len(paths), desc=name, disable=not sys.stderr.isatty()) as bar,
-    ):
-        for chunk, found in zip(chunks, pool.map(_read, [read] * len(chunks), chunks), strict=True):
-            lines += found
-            bar.update(len(chunk))
+    pool = ProcessPoolExecutor(min(jobs, max(1, len(chunks))), initializer=_leave_to_parent)
+    try:
+        with tqdm(total=len(paths), desc=name, disable=not sys.stderr.isatty()) as bar:
+            answers = pool.map(_read, [read] * len(chunks), chunks)
+            for chunk, found in zip(chunks, answers, strict=True):
+                lines += found
+                bar.update(len(chunk))
+    except BrokenProcessPool:
+        raise UserError(
+            f"{name}: a process that read pictures died, perhaps for want of memory"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
     return lines
+
+
+def _leave_to_parent() -> None:
+    """Let only the parent answer to the keyboard, in one line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _read(read: Callable, paths: list[str]) -> list[str]:

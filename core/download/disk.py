@@ -1,7 +1,8 @@
-"""What all of this folder does with files: one-line errors, durable renames, checksums."""
+"""Files that grow: one-line errors, durable renames, checksums, and what an attempt leaves."""
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,3 +54,41 @@ def sha256_of(file: Path) -> str:
         while chunk := opened.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+class Partial:
+    """The bytes of an unfinished download, and a note beside them of where they came from."""
+
+    def __init__(self, file: Path, url: str, sha256: str):
+        self.file = file
+        self.url = url
+        self.sha256 = sha256
+        self.path = file.with_name(f"{file.name}.partial")
+        self._note = file.with_name(f"{file.name}.partial.json")
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def resumable(self) -> tuple[int, str]:
+        """Return how many bytes can be kept, and the validator that the server must confirm."""
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            url, validator, sha256 = note["url"], note["validator"], note["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, ""
+        if url == self.url and validator:
+            return self.size(), validator
+        same = bool(self.sha256) and sha256 == self.sha256
+        return (self.size() if same else 0), ""
+
+    def remember(self, validator: str) -> None:
+        note = {"url": self.url, "validator": validator, "sha256": self.sha256}
+        self._note.write_text(json.dumps(note), encoding="utf-8")
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        publish(self.path, self.file)
+        self._note.unlink(missing_ok=True)

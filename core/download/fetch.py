@@ -1,6 +1,5 @@
 """One file over HTTP: resumed after interruptions, checked, and in its place only when complete."""
 
-import json
 import os
 import re
 import shutil
@@ -11,8 +10,8 @@ from pathlib import Path
 from softprompt.core.download.disk import (
     CHUNK,
     DiskFull,
+    Partial,
     SourceError,
-    publish,
     sha256_of,
     writing_to,
 )
@@ -61,7 +60,7 @@ def fetch(url: str, file: Path, sha256: str = "") -> None:
     partial.finish()
 
 
-def _complete(partial: "Partial") -> str:
+def _complete(partial: Partial) -> str:
     """Receive all of a file, over as many attempts as bring something, and return its sha256."""
     failures, progress = 0, False
     while True:
@@ -80,44 +79,6 @@ def _complete(partial: "Partial") -> str:
             time.sleep(waits[max(0, failures - 1)])
 
 
-class Partial:
-    """The bytes of an unfinished download, and a note beside them of where they came from."""
-
-    def __init__(self, file: Path, url: str, sha256: str):
-        self.file = file
-        self.url = url
-        self.sha256 = sha256
-        self.path = file.with_name(f"{file.name}.partial")
-        self._note = file.with_name(f"{file.name}.partial.json")
-
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    def resumable(self) -> tuple[int, str]:
-        """Return how many bytes can be kept, and the validator that the server must confirm."""
-        try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
-            url, validator, sha256 = note["url"], note["validator"], note["sha256"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0, ""
-        if url == self.url and validator:
-            return self.size(), validator
-        same = bool(self.sha256) and sha256 == self.sha256
-        return (self.size() if same else 0), ""
-
-    def remember(self, validator: str) -> None:
-        note = {"url": self.url, "validator": validator, "sha256": self.sha256}
-        self._note.write_text(json.dumps(note), encoding="utf-8")
-
-    def drop(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-
-    def finish(self) -> None:
-        publish(self.path, self.file)
-        self._note.unlink(missing_ok=True)
-
-
 def _transfer(partial: Partial) -> str:
     """Receive what is missing and return the sha256 to expect, or "" if nobody knows it."""
     import requests
@@ -132,6 +93,8 @@ def _transfer(partial: Partial) -> str:
     try:
         with requests.get(partial.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             start, total = _accepted(response, partial, offset, validator)
+            if not start:  # else a note on new bytes could come to stand beside old ones
+                partial.drop()
             if not start or start != total:
                 partial.remember(_validator(response))
                 _check_room(partial, start, total)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from softprompt.core.dataset import Dataset
-from softprompt.core.download.disk import SourceError, publish, sha256_of
+from softprompt.core.download.disk import SourceError, publish, sha256_of, writing_to
 from softprompt.core.download.drive import SCHEME, fetch_drive
 from softprompt.core.download.fetch import fetch
 from softprompt.core.download.ilsvrc import arrange
@@ -37,11 +37,16 @@ def get(
     folder = root / entry.folder
     if not root.absolute().parent.is_dir():
         raise UserError(f"--root {root}: there is no folder {root.absolute().parent} to make it in")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not absent_parts(entry, root):
+        logger.info(f"{name}: the pictures are in {folder} already")
+        if not issubclass(cls, SplitFileDataset) or has_split(cls, folder):
+            with suppress(UserError):  # a disk that others have filled need not be writable
+                write_packaged(entry, folder, cls)
+            return _looked_up(name, root, cls)
     with _alone(folder) as work:
         problem = _published_split(cls, folder) if not make else ""
         if not absent_parts(entry, root):
-            logger.info(f"{name}: the pictures are in {folder} already")
+            pass  # another run has put them there
         elif name == "imagenet" and own is None:
             arrange(root)
         else:
@@ -111,7 +116,9 @@ def _get_pictures(
 
 def _at_hand(file: File, folder: Path) -> Path | None:
     """Return the archive that the user has already: the one named, or one put in the folder."""
-    places = (Path(file.url).expanduser(), folder / file.name, folder / _basename(file))
+    places = [folder / file.name, folder / _basename(file)]
+    if "://" not in file.url and not file.url.startswith(SCHEME):
+        places.insert(0, Path(file.url).expanduser())
     return next((place for place in places if place.is_file()), None)
 
 
@@ -162,11 +169,13 @@ def _alone(folder: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / f"{WORK}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info(f"another run is at work in {folder}; waiting for it")
-        lock.acquire()
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info(f"another run is at work in {folder}; waiting for it")
+            lock.acquire()
     work = folder / WORK
     try:
         work.mkdir(exist_ok=True)
