@@ -71,11 +71,21 @@ def epochs(folder: Path) -> list[tuple[int, Path]]:
 
 
 def resume_state(folder: Path) -> tuple[int, dict[str, Tensor], dict] | None:
-    """Return (epochs done, prompts, state) of the latest checkpoint, or None if there is none."""
-    for epoch, place in reversed(epochs(folder)):
+    """Return (epochs done, prompts, state) of the latest checkpoint, or None if there is none.
+
+    Raises:
+        UserError: there are prompts alone, as in an imported run.
+    """
+    there = epochs(folder)
+    for epoch, place in reversed(there):
         if (place / RESUME).is_file():
             prompts, _ = load_prompts(place / PROMPTS)
             return epoch, prompts, torch.load(place / RESUME, weights_only=True)
+    if there:
+        raise UserError(
+            f"{there[-1][1]} holds prompts, but nothing to resume their training from; train in "
+            "another --output-dir"
+        )
     return None
 
 

@@ -86,3 +86,31 @@ IDLE = re.compile(
     r"(DATALOADER|INPUT|DATASET|TRAIN|TEST|MODEL)\..*|VERBOSE|OUTPUT_DIR|SEED|USE_CUDA|VERSION"
     r"|.*\.PREC|RESUME|OPTIM(_VNET)?\.(STEPSIZE|GAMMA)|TRAINER\.NAME"
 )
+# The batch size that each official YAML sets.
+BATCH_SIZES = {"CoOp": 32, "CoCoOp": 1, "ProGrad": 32, "KgCoOp": 128}
+BATCH_SIZE = 4  # of the others
+# What Dassl and the official train.py take where a YAML file does not say it.
+UNSAID = {
+    "INPUT.INTERPOLATION": "bilinear",
+    "INPUT.PIXEL_MEAN": (0.485, 0.456, 0.406),
+    "INPUT.PIXEL_STD": (0.229, 0.224, 0.225),
+    "INPUT.TRANSFORMS": (),
+    "DATALOADER.TRAIN_X.BATCH_SIZE": 32,
+    "DATALOADER.TEST.BATCH_SIZE": 32,
+    "OPTIM.NAME": "adam",
+    "OPTIM.LR": 3e-4,
+    "OPTIM.LR_SCHEDULER": "single_step",
+    "OPTIM.WARMUP_EPOCH": -1,
+}
+UNSAID_BY = {
+    "ProGrad": {"TRAINER.COOP.CTX_INIT": False, "LOSS.NAME": ""},
+    "KgCoOp": {"TRAINER.COOP.CTX_INIT": False},
+    "VPT": {"TRAINER.VPT.N_CTX_VISION": 2, "TRAINER.VPT.PROMPT_DEPTH_VISION": 1},
+    "IVLP": {"TRAINER.IVLP.PROMPT_DEPTH_VISION": 9, "TRAINER.IVLP.PROMPT_DEPTH_TEXT": 9},
+    "ProMetaR": {
+        "OPTIM_VNET.NAME": "adam",
+        "OPTIM_VNET.LR": 3e-4,
+        "OPTIM_VNET.LR_SCHEDULER": "single_step",
+        "OPTIM_VNET.WARMUP_EPOCH": -1,
+    },
+}

@@ -1,32 +1,19 @@
-"""From an official command line to our learner, trainer, options and optimizer."""
+"""From an official command line, or from what its YAML files set, to our setting."""
 
 import ast
 import re
-from dataclasses import dataclass, field
 
 from softprompt.core.errors import UserError
 from softprompt.core.official.defaults import DEFAULTS, FIXED, IDLE, NODES, PHRASE, SHARED
-from softprompt.core.optim import Optim
-from softprompt.core.registry import DATASETS
-from softprompt.core.templates import PLAIN
-
-
-@dataclass
-class Official:
-    """One official setting: our learner and trainer with their options, and the optimizer."""
-
-    method: str
-    prompt: str
-    prompt_options: dict
-    trainer: str = "erm"
-    trainer_options: dict = field(default_factory=dict)
-    optim: Optim = field(default_factory=Optim)
+from softprompt.core.official.translate import Official, translated
 
 
 def from_command_line(
     arguments: list[str], text_layers: int = 12, image_layers: int = 12
 ) -> Official:
     """Return our setting for an official command line; a key named twice counts as named last.
+
+    The YAML file it names is not read: what the official files of that name set is known here.
 
     Args:
         text_layers, image_layers: blocks of the towers, beyond which the official code ignores
@@ -36,18 +23,80 @@ def from_command_line(
         UserError: a trainer, key or value has no counterpart here.
     """
     flags, keys = _split(arguments)
-    trainer = flags.get("trainer", "")
-    method = next((name for name in DEFAULTS if name.lower() == trainer.lower()), "")
-    if not method:
-        raise UserError(
-            f"the official trainer {trainer!r} is not known here; known are {', '.join(DEFAULTS)}"
-        )
+    method = method_named(flags.get("trainer", ""))
     values = SHARED | DEFAULTS[method] | _from_file_name(method, flags.get("config-file", ""))
-    node = NODES.get(method, method.upper())
     for key, text in keys.items():
-        _enter(values, key, _literal(text), node)
+        _enter(values, key, literal(text), node_of(method))
     dataset = flags.get("dataset-config-file", "").rsplit("/", 1)[-1].removesuffix(".yaml")
-    return _translated(method, values, dataset, text_layers, image_layers)
+    return translated(method, values, dataset, text_layers, image_layers)
+
+
+def from_keys(
+    method: str,
+    keys: dict,
+    dataset: str = "",
+    *,
+    unsaid: dict | None = None,
+    held: dict | None = None,
+    text_layers: int = 12,
+    image_layers: int = 12,
+) -> tuple[Official, list[str]]:
+    """Return our setting for official keys and values, and a line for each that has no counterpart.
+
+    Args:
+        keys: dotted official key to value; what they leave open is as in the official YAML files.
+        dataset: our name of the dataset, or "".
+        unsaid: other keys and values that count instead where ``keys`` leave one open.
+        held: last parts of keys to values that a checkpoint tells, which count before ``unsaid``.
+
+    Raises:
+        UserError: the keys together have no counterpart here.
+    """
+    values = SHARED | DEFAULTS[method]
+    lines = _entered(values, {k: v for k, v in (unsaid or {}).items() if k not in keys}, method)
+    if held:
+        values |= held
+        if method == "KgCoOp" and held["N_CTX"] != len(PHRASE.split()):
+            values["CTX_INIT"] = False  # with it there would be four
+    lines += _entered(values, keys, method)
+    return translated(method, values, dataset, text_layers, image_layers), lines
+
+
+def _entered(values: dict, keys: dict, method: str) -> list[str]:
+    lines = []
+    for key, value in keys.items():
+        try:
+            _enter(values, key, value, node_of(method))
+        except UserError as error:
+            lines.append(str(error))
+    return lines
+
+
+def method_named(trainer: str) -> str:
+    """Return the official spelling of a trainer's name.
+
+    Raises:
+        UserError: it is none of those known here.
+    """
+    for name in DEFAULTS:
+        if name.lower() == trainer.lower():
+            return name
+    raise UserError(
+        f"the official trainer {trainer!r} is not known here; known are {', '.join(DEFAULTS)}"
+    )
+
+
+def node_of(method: str) -> str:
+    """The node under TRAINER that holds a method's keys."""
+    return NODES.get(method, method.upper())
+
+
+def literal(text):
+    """Read a value as yacs does: a Python literal if it is one, else as it stands."""
+    try:
+        return ast.literal_eval(text) if isinstance(text, str) else text
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -62,13 +111,6 @@ def _split(arguments: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         else:
             keys[word] = value
     return flags, keys
-
-
-def _literal(text: str):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _from_file_name(method: str, file: str) -> dict:
@@ -124,94 +166,3 @@ def _enter(values: dict, key: str, value, node: str) -> None:
         values[short] = value
     else:
         raise UserError(f"the official key {key} has no counterpart here")
-
-
-def _translated(
-    method: str, v: dict, dataset: str, text_layers: int, image_layers: int
-) -> Official:
-    optim = Optim(
-        lr=float(v["LR"]),
-        momentum=float(v["MOMENTUM"]),
-        weight_decay=float(v["WEIGHT_DECAY"]),
-        nesterov=bool(v["SGD_NESTEROV"]),
-        epochs=int(v["MAX_EPOCH"]),
-        warmup_epochs=max(0, int(v["WARMUP_EPOCH"])),
-        warmup_lr=float(v["WARMUP_CONS_LR"]),
-    )
-    phrase = v["CTX_INIT"]
-    if phrase is True:  # ProGrad and KgCoOp switch on a phrase that they know by themselves
-        phrase = _own_phrase(method, dataset)
-    phrase = (phrase or "").replace("_", " ")
-
-    if method in ("CoOp", "CoCoOp", "ProGrad", "KgCoOp"):
-        words_set_length = phrase and method != "ProGrad"
-        prompt_options = {
-            "n_ctx": len(phrase.split(" ")) if words_set_length else int(v["N_CTX"]),
-            "ctx_init": phrase,
-        }
-        if method != "CoCoOp":
-            prompt_options["csc"] = bool(v["CSC"]) and not phrase
-            prompt_options["class_token_position"] = v["CLASS_TOKEN_POSITION"]
-        prompt = "cocoop" if method == "CoCoOp" else "coop"
-    elif method == "MaPLe":
-        n, depth = int(v["N_CTX"]), int(v["PROMPT_DEPTH"])
-        prompt, prompt_options = "maple", {"n_ctx": n, "prompt_depth": depth}
-        prompt_options["ctx_init"] = phrase if n <= 4 else ""
-    elif method == "VPT":
-        prompt = "vpt"
-        prompt_options = {
-            "n_ctx_vision": int(v["N_CTX_VISION"]),
-            "prompt_depth_vision": min(int(v["PROMPT_DEPTH_VISION"]), image_layers),
-            "ctx_init": phrase,
-        }
-    else:  # IVLP, PromptSRC, ProMetaR
-        n = int(v["N_CTX_TEXT"])
-        prompt = "ivlp"
-        prompt_options = {
-            "n_ctx_text": n,
-            "n_ctx_vision": int(v["N_CTX_VISION"]),
-            "prompt_depth_text": min(int(v["PROMPT_DEPTH_TEXT"]), text_layers),
-            "prompt_depth_vision": min(int(v["PROMPT_DEPTH_VISION"]), image_layers),
-            "ctx_init": phrase if n <= 4 else "",
-        }
-    trainer, trainer_options = _trainer(method, v)
-    return Official(method, prompt, prompt_options, trainer, trainer_options, optim)
-
-
-def _trainer(method: str, v: dict) -> tuple[str, dict]:
-    if method == "ProGrad":
-        return "prograd", {
-            "strength": float(v["LOSS.LAMBDA"]),
-            "temperature": float(v["LOSS.T"]),
-        }
-    if method == "KgCoOp":
-        return "kgcoop", {"weight": float(v["W"])}
-    if method == "PromptSRC":
-        return "promptsrc", {
-            "text_weight": float(v["TEXT_LOSS_WEIGHT"]),
-            "image_weight": float(v["IMAGE_LOSS_WEIGHT"]),
-            "gpa_mean": float(v["GPA_MEAN"]),
-            "gpa_std": float(v["GPA_STD"]),
-        }
-    if method == "ProMetaR":
-        warming = int(v["VNET_WARMUP_EPOCH"]) > 0
-        rate = float(v["VNET_WARMUP_CONS_LR"] if warming else v["VNET_LR"])
-        return "prometar", {
-            "adapt_lr": float(v["ADAPT_LR"]),
-            "lr_ratio": float(v["LR_RATIO"]),
-            "fast_adaptation": bool(v["FAST_ADAPTATION"]),
-            "mixup_alpha": float(v["MIXUP_ALPHA"]),
-            "mixup_beta": float(v["MIXUP_BETA"]),
-            # Its schedule is never stepped, so the first epoch's rate is the rate.
-            "gate_lr": rate,
-            "gate_warmup_lr": rate,
-        }
-    return "erm", {}
-
-
-def _own_phrase(method: str, dataset: str) -> str:
-    if method == "KgCoOp":
-        return PHRASE
-    templates = DATASETS[dataset].templates if dataset in DATASETS else {}
-    sentence = templates.get("prograd") or templates.get("coop", PLAIN)
-    return sentence.replace(" {}.", "").replace("{}", "").strip(" .")
