@@ -13,7 +13,7 @@ def spherical_kmeans(points: np.ndarray, count: int, seed: int, library: str) ->
     """Return centres ``(count, dim)`` of unit length; fewer where there are fewer points.
 
     MiniBatchKMeans finds the centres, of which exact rounds on the sphere then make means of their
-    clusters; faiss does both at once, for millions.
+    clusters. faiss takes a sample of the points and is for millions of them.
 
     Args:
         points: ``(n, dim)``, of unit length.
@@ -50,17 +50,21 @@ def _faiss(points: np.ndarray, count: int, seed: int) -> np.ndarray:
         raise UserError(
             'k-means by faiss needs the package faiss-cpu: pip install "softprompt[faiss]"'
         ) from None
-    kmeans = faiss.Kmeans(
-        points.shape[1],
-        count,
-        niter=25,
-        nredo=RESTARTS,
-        spherical=True,
-        seed=seed % 2**31,
-        min_points_per_centroid=1,
-    )
-    kmeans.train(np.ascontiguousarray(points, dtype=np.float32))
-    return kmeans.centroids.copy()
+    from sklearn.cluster import kmeans_plusplus
+
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    best = None
+    for restart in range(RESTARTS):
+        dice = np.random.default_rng([seed % 2**63, restart])
+        some = points[dice.permutation(len(points))[: 64 * count]]
+        start, _ = kmeans_plusplus(some, count, random_state=int(dice.integers(2**31)))
+        kmeans = faiss.Kmeans(
+            points.shape[1], count, niter=25, spherical=True, min_points_per_centroid=1
+        )
+        kmeans.train(points, init_centroids=start)
+        if best is None or kmeans.obj[-1] > best.obj[-1]:  # the sum of cosines
+            best = kmeans
+    return best.centroids.copy()
 
 
 def assign(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

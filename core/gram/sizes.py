@@ -60,7 +60,7 @@ def pairs_needed(fixed: dict[str, int]) -> int:
     *_, least = candidates(0, fixed)
     cells = least.topics * least.classes * least.domains
     members = cells * members_needed(max(least.shots, least.queries))
-    return round(2 * members / (KEPT_PAIRS * KEPT_MEMBERS), -1)
+    return 10 * round(2 * members / (KEPT_PAIRS * KEPT_MEMBERS) / 10)
 
 
 def described(sizes: Sizes) -> str:
