@@ -81,22 +81,22 @@ def official_keys(given: argparse.Namespace) -> tuple[dict, dict]:
 def import_run(given: argparse.Namespace) -> None:
     """Write the run of ``given.checkpoint``, and print what of it was left out."""
     from softprompt.core import checkpoint
-    from softprompt.core.config import load_config, options_from
+    from softprompt.core.config import load_config
     from softprompt.core.errors import UserError
     from softprompt.core.log import log_to_file, logger
     from softprompt.core.official.config import check_known
     from softprompt.core.official.files import find_checkpoint
     from softprompt.core.official.importing import (
+        build_learner,
         check_backbone,
         choose_method,
         configuration,
         names_of_classes,
         read_prompts,
     )
-    from softprompt.core.official.outline import backbone_with, outline
+    from softprompt.core.official.outline import backbone_with
     from softprompt.core.official.reading import read_checkpoint
     from softprompt.core.official.tensors import sort_names
-    from softprompt.core.registry import PROMPT_LEARNERS
     from softprompt.core.run_folder import run_folder, write_config
     from softprompt.core.session import prompt_header
 
@@ -118,9 +118,7 @@ def import_run(given: argparse.Namespace) -> None:
     backbone = cfg.MODEL.BACKBONE.NAME
     check_backbone(backbone, tensors, file)
     classnames = names_of_classes(cfg, shapes, given.classnames, given.root or "")
-    learner = PROMPT_LEARNERS[cfg.PROMPT.NAME](
-        outline(backbone), classnames, **options_from(cfg, "PROMPT")
-    )
+    learner = build_learner(cfg, classnames)
     prompts = read_prompts(tensors, names.trained, learner, file)
 
     folder = run_folder(cfg, resume=False)
@@ -156,7 +154,7 @@ def write_config_file(given: argparse.Namespace) -> None:
     from softprompt.core.errors import UserError
     from softprompt.core.log import logger
     from softprompt.core.official.config import check_known
-    from softprompt.core.official.importing import choose_method, configuration
+    from softprompt.core.official.importing import build_learner, choose_method, configuration
     from softprompt.core.yaml_files import tree_of
 
     keys, pairs = official_keys(given)
@@ -164,7 +162,7 @@ def write_config_file(given: argparse.Namespace) -> None:
     method, how = choose_method(keys.get("TRAINER.NAME", ""), {}, keys, places)
     check_known(method, pairs)
     ours, lines = configuration(method, keys, bool(given.config_file), {}, None)
-    load_config(flags=ours)
+    build_learner(load_config(flags=ours))
     file = Path(given.config_only)
     plain = {key: list(v) if isinstance(v, tuple) else v for key, v in sorted(ours.items())}
     text = f"# {method}, from the official settings.\n" + yaml.safe_dump(tree_of(plain))

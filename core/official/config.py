@@ -97,8 +97,9 @@ def our_keys(setting: Official, keys: dict) -> tuple[dict, list[str]]:
         if key == "DATASET.NAME":
             ours[key] = our_dataset(str(value))
         elif key == "INPUT.TRANSFORMS":
-            ours[key] = tuple(name for name in value if name in TRANSFORMS)
-            lines += [f"INPUT.TRANSFORMS: there is no {n!r}" for n in value if n not in TRANSFORMS]
+            names = (value,) if isinstance(value, str) else tuple(value)
+            ours[key] = tuple(name for name in names if name in TRANSFORMS)
+            lines += [f"INPUT.TRANSFORMS: there is no {n!r}" for n in names if n not in TRANSFORMS]
         elif key == "MODEL.BACKBONE.PRETRAINED" and isinstance(value, str):
             ours[key] = value  # a bool in the official code, which always loads OpenAI's weights
         elif key == "SEED" and isinstance(value, int) and value < 0:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from torch import Tensor
+from yacs.config import CfgNode
 
+from softprompt.core.config import options_from
 from softprompt.core.dataset import read_lines
 from softprompt.core.errors import UserError
 from softprompt.core.official.config import is_of_method, our_dataset, our_keys
@@ -14,6 +16,7 @@ from softprompt.core.official.reading import Stored
 from softprompt.core.official.settings import from_keys, method_named
 from softprompt.core.official.tensors import fits, methods_of, values_held
 from softprompt.core.prompts.base import PromptLearner
+from softprompt.core.registry import PROMPT_LEARNERS
 
 SHARED_NODES = ("COOP",)  # of several methods, so they tell none
 SUBSETS = ("all", "base", "new")
@@ -94,6 +97,16 @@ def configuration(
     return ours, lines + others
 
 
+def build_learner(cfg: CfgNode, classnames: tuple[str, ...] = ()) -> PromptLearner:
+    """Return the prompt learner of a configuration, for its shapes; no weights are loaded.
+
+    Raises:
+        UserError: the backbone cannot be prompted in this way.
+    """
+    cls = PROMPT_LEARNERS[cfg.PROMPT.NAME]
+    return cls(outline(cfg.MODEL.BACKBONE.NAME), classnames, **options_from(cfg, "PROMPT"))
+
+
 def check_backbone(name: str, tensors: dict[str, Stored], file: Path) -> None:
     """Raise ``UserError`` if the CLIP that a checkpoint holds is of another architecture."""
     wrong = other_shape(outline(name), {key: value.shape for key, value in tensors.items()})
@@ -129,7 +142,7 @@ def read_prompts(
     return {name: tensors[names[name]].read() for name in sorted(names)}
 
 
-def names_of_classes(cfg, shapes: dict, file: str, root: str) -> tuple[str, ...]:
+def names_of_classes(cfg: CfgNode, shapes: dict, file: str, root: str) -> tuple[str, ...]:
     """Return the class names of an official run, () where they are not to be had or needed.
 
     Args:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,7 +79,7 @@ class Entries(dict):
 class Numbers(NamedTuple):
     """One store of numbers: ``name`` is its file in the archive or its key behind the pickle."""
 
-    dtype: torch.dtype | None
+    dtype: torch.dtype
     name: str
     count: int
 
@@ -86,6 +87,7 @@ class Numbers(NamedTuple):
 class Stored:
     """A tensor whose numbers have not been read yet."""
 
+    file: Path
     read_numbers: Callable[[Numbers], bytes]
 
     def __new__(cls, numbers, offset, shape, stride, *rest):
@@ -108,15 +110,18 @@ class Stored:
             UserError: its numbers are missing, cut off or of an unknown type.
         """
         try:
-            raw = bytearray(self.read_numbers(self.numbers))
-            flat = torch.frombuffer(raw, dtype=self.numbers.dtype)
+            raw = np.frombuffer(self.read_numbers(self.numbers), dtype=np.uint8).copy()
+            flat = torch.from_numpy(raw).view(self.numbers.dtype)
             return flat.as_strided(self.shape, self.stride, self.offset).float().clone()
         except Exception as error:  # zip, torch and the system raise what they like
-            raise UserError(f"the checkpoint is damaged: {reason(error)}") from None
+            raise UserError(f"{self.file} is damaged: {reason(error)}") from None
 
 
-class Unpickler(pickle.Unpickler):
-    """Reads one pickle; refuses one that names what no official checkpoint holds."""
+class Unpickler(pickle._Unpickler):
+    """Reads one pickle; refuses one that names what no official checkpoint holds.
+
+    It is Python's own unpickler, because a few bytes can make the one in C take all memory.
+    """
 
     def __init__(self, opened, file: Path):
         super().__init__(opened, encoding="latin1")  # Python 2 wrote bytes where text was meant
@@ -140,8 +145,8 @@ class Unpickler(pickle.Unpickler):
 
     def persistent_load(self, saved) -> Numbers:
         kind, dtype, name, _, count, *view = saved
-        if kind != "storage" or any(view):
-            raise pickle.UnpicklingError(f"the entry {kind!r} is not of a known format")
+        if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
+            raise pickle.UnpicklingError(f"a store {name} of unknown numbers")
         return self.stores.setdefault(str(name), Numbers(dtype, str(name), int(count)))
 
 
@@ -167,7 +172,7 @@ def read_checkpoint(file: Path) -> Checkpoint:
     tensors = {}
     for name, value in state.items() if isinstance(state, dict) else ():
         if isinstance(name, str) and isinstance(value, Stored):
-            value.read_numbers = read_numbers
+            value.file, value.read_numbers = file, read_numbers
             tensors[name.removeprefix("module.")] = value
     if not tensors:
         raise UserError(f"{file} holds no state_dict of tensors, so it is no official checkpoint")

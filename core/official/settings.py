@@ -8,6 +8,10 @@ from softprompt.core.official.defaults import DEFAULTS, FIXED, IDLE, NODES, PHRA
 from softprompt.core.official.translate import Official, translated
 
 
+class NoCounterpart(UserError):
+    """An official key or value that means nothing here."""
+
+
 def from_command_line(
     arguments: list[str], text_layers: int = 12, image_layers: int = 12
 ) -> Official:
@@ -67,7 +71,7 @@ def _entered(values: dict, keys: dict, method: str) -> list[str]:
     for key, value in keys.items():
         try:
             _enter(values, key, value, node_of(method))
-        except UserError as error:
+        except NoCounterpart as error:
             lines.append(str(error))
     return lines
 
@@ -144,25 +148,38 @@ def _from_file_name(method: str, file: str) -> dict:
 
 def _enter(values: dict, key: str, value, node: str) -> None:
     short = key.rsplit(".", 1)[-1]
-    if key in FIXED or key.replace("OPTIM_VNET.", "OPTIM.") in FIXED:
-        wanted = FIXED.get(key, FIXED.get(key.replace("OPTIM_VNET.", "OPTIM.")))
+    plain = key.replace("OPTIM_VNET.", "OPTIM.")
+    if key in FIXED or plain in FIXED:
+        wanted = FIXED.get(key, FIXED.get(plain))
         if value != wanted:
-            raise UserError(
+            raise NoCounterpart(
                 f"the official {key} {value!r} has no counterpart here, only {wanted!r}"
             )
-    elif IDLE.fullmatch(key):
         return
-    elif key.startswith("OPTIM_VNET.") and f"VNET_{short}" in values:
-        values[f"VNET_{short}"] = value
-    elif key.startswith("OPTIM_VNET.") and short == "MAX_EPOCH":
+    if IDLE.fullmatch(key):
+        return
+    if key == "OPTIM_VNET.MAX_EPOCH":
         return  # its schedule is never stepped
-    elif key.startswith("OPTIM.") and short in values:
-        values[short] = value
-    elif key in values:  # LOSS.LAMBDA, LOSS.T
-        values[key] = value
-    elif key.startswith("TRAINER.") and key.split(".")[1] != node:
+    if key.startswith("TRAINER.") and key.split(".")[1] != node:
         return  # another method's
-    elif key.startswith("TRAINER.") and short in values:
-        values[short] = value
+    name = f"VNET_{short}" if key.startswith("OPTIM_VNET.") else short
+    if not key.startswith(("OPTIM.", "OPTIM_VNET.", "TRAINER.")):
+        name = key  # LOSS.LAMBDA, LOSS.T
+    if name not in values:
+        raise NoCounterpart(f"the official key {key} has no counterpart here")
+    values[name] = _checked(key, value, values[name])
+
+
+def _checked(key: str, value, default):
+    """Return ``value`` if it is of its default's kind."""
+    if key.endswith(".CTX_INIT"):  # a bool in ProGrad's and KgCoOp's code
+        kinds, wanted = (str, bool, type(None)), "words, True or False"
+    elif isinstance(default, bool):
+        kinds, wanted = (bool,), "True or False"
+    elif isinstance(default, str):
+        kinds, wanted = (str,), "text"
     else:
-        raise UserError(f"the official key {key} has no counterpart here")
+        kinds, wanted = (int, float), "a number"
+    if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
+        raise UserError(f"the official {key} is {value!r}, but takes {wanted}")
+    return value
