@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from softprompt.core import UserError
-from softprompt.core.gram.clusters import cluster
+from softprompt.core.gram.clusters import cluster, log_clusters
 from softprompt.core.gram.features import PairFeatures
 from softprompt.core.gram.hierarchy import Sizes
 from softprompt.core.gram.kmeans import LIBRARIES, assign, spherical_kmeans, unit
@@ -198,6 +198,7 @@ def test_sizes_shrink_with_the_number_of_pairs_and_are_logged(clip, caplog):
         caplog.clear()
         with caplog.at_level(logging.INFO, "softprompt"):
             hierarchy = cluster(captioned(count), clip, "test")
+            log_clusters(hierarchy)
         chosen = asdict(hierarchy.sizes)
         sizes.append(chosen["topics"] * chosen["classes"] * chosen["domains"])
         assert f"{chosen['topics']} topics of {chosen['classes']} classes" in caplog.text

@@ -66,13 +66,12 @@ def cluster(
         namer = Namer(clip, points.text_mean, names)
         captions = np.array(features.captions, dtype=object)[rows]
         options = fixed | {"names": names, "kmeans": kmeans, "seed": seed}
-        for tried, sizes in enumerate(candidates(len(features), fixed)):
+        for sizes in candidates(len(features), fixed):
             found = topics_of(points, captions, sizes, namer, kmeans, seed)
             key = clusters_key(features, options)
             split = _hold_out(found, sizes, seed)
             hierarchy = Hierarchy(source, key, len(features), dropped, sizes, split)
             if _makes_tasks(hierarchy, seed):
-                _log(hierarchy, reduced=tried > 0)
                 return hierarchy
     raise UserError(
         f"no meta-training task can be made from {source}: {len(features)} pairs, {len(rows)} of "
@@ -111,13 +110,15 @@ def _makes_tasks(hierarchy: Hierarchy, seed: int) -> bool:
     return True
 
 
-def _log(hierarchy: Hierarchy, reduced: bool) -> None:
-    topics = hierarchy.topics
+def log_clusters(hierarchy: Hierarchy) -> None:
+    """Log the chosen sizes and what became of the pairs."""
+    topics, sizes = hierarchy.topics, hierarchy.sizes
     classes = [cls for topic in topics for cls in topic.classes]
     used = sum(len(cls.pairs) for cls in classes)
+    usual = next(candidates(hierarchy.total, {}))
     logger.info(
-        f"clusters of {hierarchy.source}: {described(hierarchy.sizes)}"
-        + (" (reduced: fewer pairs than the default sizes need)" if reduced else "")
+        f"clusters of {hierarchy.source}: {described(sizes)}"
+        + (f"; where pairs suffice, {described(usual)}" if sizes != usual else "")
     )
     logger.info(
         f"{hierarchy.total} pairs, left out {_counts(hierarchy.dropped)}; {used} are in "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import options_of
-from softprompt.core.gram.clusters import cluster, clusters_key
+from softprompt.core.gram.clusters import cluster, clusters_key, log_clusters
 from softprompt.core.gram.features import PairFeatures, cached_features
 from softprompt.core.gram.hierarchy import Hierarchy
 from softprompt.core.gram.pairs import Pairs
@@ -43,6 +43,7 @@ def prepare(
     else:
         hierarchy = cluster(features, clip, pairs.name, **options)
         hierarchy.save(file)
+    log_clusters(hierarchy)
     if not page.is_file():
         write_report(hierarchy, pairs, features, page)
     logger.info(f"clusters to look at: {page}")
