@@ -78,6 +78,8 @@ class Predictor:
 
 
 def _check_classnames(classnames: tuple[str, ...]) -> None:
+    if not classnames:
+        raise UserError("this run was imported without class names; give those to choose from")
     if len(classnames) < 2:
         raise UserError(f"{classnames[0]!r} is one class; give at least two to choose from")
     if not all(name.strip() for name in classnames):

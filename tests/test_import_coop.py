@@ -586,6 +586,18 @@ def test_an_imported_run_is_evaluated_like_any_other(run, mistake, tmp_path, bas
     assert "holds another run" in mistake(file, *BASE, "--output-dir", "RUN")
 
 
+def test_a_run_without_class_names_is_told_them_to_predict(run, tmp_path):
+    from softprompt.core.predictor import Predictor
+
+    file = save_official(tmp_path / "model.pth.tar-5", coop_state())
+    said = run(file, *TINY[:4], "--trainer", "CoOp", "DATASET.NAME", "Food101")
+    assert "no class names are recorded" in said
+    folder = next(tmp_path.glob("output/food101/erm-coop/tiny/*"))
+    with pytest.raises(UserError, match="imported without class names"):
+        Predictor(folder)
+    assert Predictor(folder, ("a dog", "a cat")).classnames == ("a dog", "a cat")
+
+
 def test_the_backbone_must_be_that_of_the_checkpoint(mistake, tmp_path):
     from softprompt.core.backbone import build_clip
 
