@@ -3,8 +3,10 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,25 @@ def test_a_mistake_is_one_line_and_runs_nothing(protocol, arguments, says):
     assert done.returncode == 2
     assert says in done.stderr and done.stderr.count("\n") == 1
     assert not calls
+
+
+def test_an_interrupt_ends_it_all(here):
+    """As Ctrl-C does: the run ends orderly, and no further one begins."""
+    (here / "python").write_text(
+        "#!/usr/bin/env bash\ntrap 'exit 130' INT\necho run >> calls\nsleep 60 & wait\n"
+    )
+    process = subprocess.Popen(
+        [str(TOOLS / "base2new.sh"), COOP, "eurosat"],
+        cwd=here,
+        env=os.environ | {"PYTHON": f"{here}/python"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    while not (here / "calls").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert (here / "calls").read_text() == "run\n"
 
 
 @pytest.mark.parametrize("tool", ["cross_dataset.sh", "domain_generalization.sh"])
