@@ -95,8 +95,7 @@ class IdRms(nn.Module):
         rho = _rms(g)
         start = z = g / rho
         for up, down, bias in zip(self.up, self.down, self.bias, strict=True):
-            # clamp has slope 1 at 0, where all entries are at the start; relu has slope 0
-            z = z + (z @ down.T @ up.T + bias).clamp(min=0)
+            z = z + _positive(z @ down.T @ up.T + bias)
         x = z * (_norm(start) / (_norm(z) + EPS))
         # at c = 1 this is the raw gradient to the bit
         return torch.where(alive, g + (1 - self.gate(condition)) * (rho * x - g), gradient)
@@ -163,6 +162,14 @@ def _apart(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """
     alive = gradient.detach().abs().amax(-1, keepdim=True) > 0
     return alive, torch.where(alive, gradient, torch.ones_like(gradient))
+
+
+def _positive(values: Tensor) -> Tensor:
+    """Return ``max(0, values)`` with slope 1 at 0.
+
+    All values are 0 at the start, where relu and clamp have slope 0 and nothing would be learned.
+    """
+    return torch.where(values >= 0, values, 0.0)
 
 
 def _norm(rows: Tensor) -> Tensor:
