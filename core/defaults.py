@@ -40,6 +40,8 @@ def defaults() -> CfgNode:
     cfg.MODEL.BACKBONE.NAME = "ViT-B/16"  # CoOp's or open_clip's name, or "tiny"
     cfg.MODEL.BACKBONE.PRETRAINED = "openai"  # open_clip's tag, a file, or "" for random weights
     cfg.MODEL.PRECISION = "fp32"  # inside CLIP's towers: fp32, bf16 or fp16; prompts stay fp32
+    # Gigabytes that the text tower may keep for gradients; classes beyond are computed in chunks.
+    cfg.MODEL.MEMORY_LIMIT = 4.0
 
     cfg.OPTIM = CfgNode()
     cfg.OPTIM.NAME = "sgd"  # sgd or adamw

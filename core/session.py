@@ -47,6 +47,7 @@ class Session:
         self.clip: FrozenCLIP = build_clip(
             backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device
         )
+        self.clip.memory_limit = cfg.MODEL.MEMORY_LIMIT
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:

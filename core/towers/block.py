@@ -1,20 +1,26 @@
 """open_clip's residual attention block in parts, to be run on fewer tokens than it reads."""
 
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softprompt.core.towers.linear import frozen_linear
+
+QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
 
 class Block:
     """Reads the modules of a ``ResidualAttentionBlock`` and changes nothing.
 
     What lies outside the attention works on each token alone, in tensors of any shape
-    ``(..., width)``; who attends to whom is the caller's affair.
+    ``(..., width)``; who attends to whom is the caller's affair. QuickGELU's constant moves into
+    the vectors around it, which leaves one operation of five.
     """
 
     def __init__(self, module: nn.Module):
-        attention = module.attn
+        attention, mlp = module.attn, module.mlp
         width = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         self.heads = attention.num_heads
@@ -24,9 +30,19 @@ class Block:
         self.query = frozen_linear(weight[:width], bias[:width])
         self.key_value = frozen_linear(weight[width:], bias[width:])
         self.out_projection = frozen_linear(attention.out_proj.weight, attention.out_proj.bias)
-        self.activation = module.mlp.gelu
-        self.up = frozen_linear(module.mlp.c_fc.weight, module.mlp.c_fc.bias)
-        self.down = frozen_linear(module.mlp.c_proj.weight, module.mlp.c_proj.bias)
+        self.activation, gain = mlp.gelu, 1.0
+        if _is_quick(module):
+            self.activation, gain = F.silu, QUICK
+            self.norm_2 = partial(
+                F.layer_norm,
+                normalized_shape=module.ln_2.normalized_shape,
+                weight=gain * module.ln_2.weight,
+                bias=gain * module.ln_2.bias,
+                eps=module.ln_2.eps,
+            )
+        self.share = 1 / gain  # of the MLP's output
+        self.up = frozen_linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
+        self.down = frozen_linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return ``x`` ``(rows, tokens, width)`` after the block."""
@@ -38,9 +54,9 @@ class Block:
 
         ``mask`` is of that token's attention, ``(rows, 1, 1, tokens)``.
         """
-        x_normed = self.norm_1(x)
-        q = self.by_head(self.query(x_normed[at]), 1).squeeze(-3)
-        k, v = self.by_head(self.key_value(x_normed), 2).unbind(-3)
+        normed = self.norm_1(x)
+        q = self.by_head(self.query(normed[at]), 1).squeeze(-3)
+        k, v = self.by_head(self.key_value(normed), 2).unbind(-3)
         return self.finished(x[at], attend(q, k, v, mask))
 
     def projected(self, x: Tensor) -> Tensor:
@@ -54,7 +70,15 @@ class Block:
         """Return the block's output for tokens ``x`` from what they attended to."""
         x = x + self.scale_1(self.out_projection(attended))
         hidden = self.activation(self.up(self.norm_2(x)))
-        return x + self.scale_2(self.down(hidden))
+        return torch.add(x, self.scale_2(self.down(hidden)), alpha=self.share)
+
+
+def _is_quick(module: nn.Module) -> bool:
+    """Whether the MLP is one that QuickGELU's constant can be moved through."""
+    from open_clip.transformer import LayerNorm, QuickGELU
+
+    plain = type(module.ln_2) is LayerNorm and type(module.ls_2) is nn.Identity
+    return plain and type(module.mlp.gelu) is QuickGELU
 
 
 def blocks_of(modules: nn.ModuleList) -> list[Block] | None:
