@@ -18,6 +18,7 @@ from softprompt.core.gram.report import write_report
 from softprompt.core.gram.sizes import SMALLER
 from softprompt.core.gram.sizes import candidates as size_candidates
 from softprompt.core.gram.tasks import TaskSampler
+from softprompt.core.log import logger
 
 TOPICS, CLASSES, DOMAINS, DIM = 4, 4, 3, 32  # DIM is the small CLIP's
 
@@ -189,22 +190,17 @@ def test_clusters_have_names_of_their_captions_and_hold_out_topics(clip):
     assert hierarchy != cluster(features, clip, "test", seed=2)
 
 
-def test_sizes_shrink_with_the_number_of_pairs_and_are_logged(clip, caplog):
-    import logging
-
-    logging.getLogger("softprompt").propagate = True
+def test_sizes_shrink_with_the_number_of_pairs_and_are_logged(clip, monkeypatch):
     sizes = []
     for count in (200, 700, 2500):
-        caplog.clear()
-        with caplog.at_level(logging.INFO, "softprompt"):
-            hierarchy = cluster(captioned(count), clip, "test")
-            log_clusters(hierarchy)
+        hierarchy = cluster(captioned(count), clip, "test")
+        monkeypatch.setattr(logger, "info", (lines := []).append)
+        log_clusters(hierarchy)
         chosen = asdict(hierarchy.sizes)
         sizes.append(chosen["topics"] * chosen["classes"] * chosen["domains"])
-        assert f"{chosen['topics']} topics of {chosen['classes']} classes" in caplog.text
-        assert (
-            "reduced" in caplog.text and f"{chosen['shots']} + {chosen['queries']}" in caplog.text
-        )
+        assert f"{chosen['topics']} topics of {chosen['classes']} classes" in lines[0]
+        assert f"{chosen['shots']} + {chosen['queries']}" in lines[0]
+        assert "where pairs suffice, 20 topics of 10 classes" in lines[0]
         for held_out in (False, True):
             options = {name: chosen[name] for name in ("ways", "shots", "queries")}
             TaskSampler(hierarchy, **options, seed=1, held_out=held_out).draw(5)

@@ -34,15 +34,20 @@ class Skipped:
         """
         bad = sum(self.counts.values())
         if bad > self.allowed * total or bad >= total:
-            reasons = "; ".join(self._line(reason) for reason in self.counts)
+            reasons = "; ".join(
+                f"{count} with {self._named(reason)}" for reason, count in self.counts.items()
+            )
             raise UserError(
                 f"{self.source}: {bad} of {total} pairs cannot be used, where MAX_SKIPPED allows a "
                 f"share of {self.allowed:g}: {reasons}"
             )
         for reason in self.counts:
-            logger.warning(f"{self.source}: of {total} pairs {self._line(reason)}: skipped")
+            count = self.counts[reason]
+            logger.warning(
+                f"{self.source}: skipped {count} of {total} pairs, with {self._named(reason)}"
+            )
 
-    def _line(self, reason: str) -> str:
-        count, examples = self.counts[reason], self.found[reason]
-        more = ", ..." if count > len(examples) else ""
-        return f"{count} with {reason} ({', '.join(examples)}{more})"
+    def _named(self, reason: str) -> str:
+        examples = self.found[reason]
+        more = ", ..." if self.counts[reason] > len(examples) else ""
+        return f"{reason} ({', '.join(examples)}{more})"
