@@ -25,6 +25,16 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(autouse=True)
+def no_handlers_left():
+    """Remove what a tool writes its messages with: it writes to what this test captures."""
+    from softprompt.core.log import logger
+
+    yield
+    logger.handlers.clear()
+    logger.propagate = True  # or pytest would add handlers of its own
+
+
 def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
     """A random CLIP of OpenAI's kind, small enough that a training step takes milliseconds."""
     import open_clip
