@@ -11,6 +11,15 @@ from softprompt.core.dataset import Dataset, Item
 from softprompt.core.drawing import FAMILIES, draw
 
 TRAIN, VAL, TEST = 64, 16, 60  # pictures a class
+# Labels in order; the first half are the base classes.
+CLASSES = {
+    "shapes": (
+        *("hammer", "mushroom", "umbrella", "cup", "arrow", "flower", "house", "tree", "star"),
+        *("fish", "crown", "heart", "apple", "bell", "bottle", "boat", "key", "anchor", "rocket"),
+        "butterfly",
+    ),
+    "patterns": FAMILIES["patterns"],
+}
 FIRST = {"train": 0, "val": 10_000, "test": 20_000}  # where each split's picture numbers begin
 
 
@@ -25,7 +34,7 @@ class DrawnDataset(Dataset):
 
     def __init__(self, root: str | Path):
         super().__init__(root)
-        self.classnames = FAMILIES[self.family]
+        self.classnames = CLASSES[self.family]
         self.image_dir = Path(self.family, self.domain)
 
     def splits(self) -> dict[str, list[Item]]:

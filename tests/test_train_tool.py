@@ -283,12 +283,12 @@ def test_prompts_of_another_backbone_or_learner(run, mistake, tmp_path):
 def test_a_class_specific_context_knows_its_classes(run, mistake, tmp_path):
     specific = [*config("coop"), *RANDOM, *QUICK, "PROMPT.COOP.CSC", "True"]
     said = mistake(*specific)  # tiny.yaml also wants the new classes tested
-    assert "has none for 'heart'" in said
+    assert "has none for 'crown'" in said
     assert not list(tmp_path.iterdir())
     out = tmp_path / "run"
     assert run(*specific, "TEST.CLASSES", "(base,)", "--output-dir", out) == 0
     new = ["--eval-only", "--model-dir", out, "DATASET.SUBSAMPLE_CLASSES", "new"]
-    assert "has none for 'heart'" in mistake(*specific, *new)
+    assert "has none for 'crown'" in mistake(*specific, *new)
     assert not (out / "eval").exists()
 
 

@@ -22,7 +22,7 @@ _WORDS: dict[str, tuple[str | None, dict]] = {
     "painting": ("rendition", {**_PAINTED, "saturation": (50, 90)}),
     "art": ("rendition", _PAINTED),
     "graffiti": ("rendition", {**_PAINTED, "edge": 5}),
-    "cartoon": (None, dict(edge=4, levels=6, relief=0, shadow=False)),
+    "cartoon": ("plain", dict(edge=4, levels=6, relief=0, shadow=False)),
     "video game": (None, dict(pixel=(4,), levels=6)),
     "rendering": (None, dict(relief=0, noise=(0, 1))),
     "embroidered": (None, dict(hatch=40, edge=1)),
@@ -101,6 +101,7 @@ _STYLES = (
     "a {} in the style of a {domain}",
     "a {domain} picture of a {}.",
 )
+# The last looks like the evaluated pictures.
 _DOMAINS = ("night", "blueprint", "pixel art", "embroidery", "watercolor", "chalkboard", "cartoon")
 _CLAUSES = (
     "a photo of a {size} {}",
@@ -192,10 +193,11 @@ def pair(
         "back": dice.pick(list(COLOURS)),
         "size": dice.pick(_SIZES),
     }
-    base = dice.pick(_DOMAINS) if unsaid and dice.chance(unsaid) else "web"
+    domains = _DOMAINS if evaluated else _DOMAINS[:-1]
+    base = dice.pick(domains) if unsaid and dice.chance(unsaid) else "web"
     look: Look = replace(LOOKS[base], **changes)
     if "{domain}" in sentence:
-        fields["domain"] = dice.pick(_DOMAINS)
+        fields["domain"] = dice.pick(domains)
         look = LOOKS[fields["domain"]]
     if "{size}" in sentence:
         look = replace(look, **_WORDS.get(fields["size"], (None, {}))[1])

@@ -52,41 +52,34 @@ class Look:
     levels: int = 0  # number of tones left, 0 for all
 
 
-# The web is clean and sharp. The evaluated domains look like the pictures of a cheap camera: what
-# a model learned from the web is half right there, and something is left for a prompt to learn.
+# The web is photographs, the evaluated pictures are comics: thick contours, few loud flat tones.
+# What a model learned from the web is half right there, and something is left for a prompt to
+# learn.
 _WEB = Look()
-_CAMERA = dict(
-    saturation=(35, 75),
-    contrast=(55, 80),
-    cast=26,
-    blur=(2, 3),
-    noise=(18, 34),
-    brightness=(-20, 30),
+_PLAIN = replace(
+    _WEB,
+    scale=(70, 100),
+    turn=40,
+    clutter=(0, 1),
+    edge=3,
+    levels=6,
+    noise=(0, 2),
+    relief=0,
+    saturation=(120, 150),
 )
-_PLAIN = replace(_WEB, scale=(46, 76), turn=100, clutter=(2, 4), relief=30, jitter=40, **_CAMERA)
 _SKETCH = replace(_WEB, lines=True, edge=2, paper=(240, 236, 226), shadow=False, jitter=8)
 
 LOOKS: dict[str, Look] = {
     # evaluated
     "plain": _PLAIN,
-    "v2": replace(
-        _PLAIN, scale=(40, 68), turn=120, brightness=(-45, 5), noise=(24, 40), clutter=(3, 5)
-    ),
+    "v2": replace(_PLAIN, scale=(54, 82), turn=80, brightness=(-40, 0), clutter=(1, 3)),
     "sketch": replace(
-        _SKETCH, scale=(50, 84), turn=90, edge=1, contrast=(60, 85), blur=(1, 1), noise=(18, 34)
+        _PLAIN, saturation=(0, 8), paper=(240, 236, 226), hatch=24, noise=(8, 16), shadow=False
     ),
     "rendition": replace(
-        _PLAIN,
-        edge=3,
-        levels=5,
-        pixel=(1, 2),
-        blur=(0, 1),
-        noise=(6, 14),
-        saturation=(110, 160),
-        contrast=(80, 105),
-        hatch=14,
+        _PLAIN, levels=5, pixel=(1, 2), hatch=24, noise=(6, 14), relief=30, saturation=(60, 110)
     ),
-    "cluttered": replace(_PLAIN, clutter=(8, 12), occluders=(2, 3)),
+    "cluttered": replace(_PLAIN, clutter=(3, 6), occluders=(1, 2)),
     # not evaluated
     "web": _WEB,
     "night": replace(
