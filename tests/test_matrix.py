@@ -290,7 +290,7 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["ce"] for line in lines]
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
