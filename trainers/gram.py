@@ -30,7 +30,7 @@ class GRAM(Trainer):
 
         Args:
             file: gram.safetensors of a meta-training, or a name of one that comes with the package
-                such as coop_tiny; "": the learner's own start, and no regulation.
+                "": the learner's own start, and no regulation.
             initialize: start from the file's prompts; False: from the learner's own.
             regulate: use the file's regulator.
         """
