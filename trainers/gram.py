@@ -29,7 +29,7 @@ class GRAM(Trainer):
         """Read the file and start the learner from it.
 
         Args:
-            file: gram.safetensors of a meta-training, or a name of one that comes with the package
+            file: gram.safetensors of a meta-training, or the name of one in the package;
                 "": the learner's own start, and no regulation.
             initialize: start from the file's prompts; False: from the learner's own.
             regulate: use the file's regulator.
