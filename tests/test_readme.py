@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from softprompt.core.config import load_config
+from softprompt.core.gram.meta_config import load_meta_config
 from softprompt.core.registry import TRAINERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,8 @@ def test_a_command_names_what_exists(command):
             values = {pair: words[words.index(pair) + 1] for pair in pairs}
             plugin = values.pop("PLUGINS", None)
             if plugin is None and "PLUGINS" not in words:
-                load_config(str(ROOT / config), pairs=[x for item in values.items() for x in item])
+                load = load_meta_config if "/meta_" in config else load_config
+                load(str(ROOT / config), pairs=[x for item in values.items() for x in item])
 
 
 def test_the_plugin_example_runs(plugin_file, clip, batch, make_model, make_trainer):

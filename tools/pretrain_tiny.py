@@ -3,7 +3,7 @@
     python tools/pretrain_tiny.py
 
 draws a pool of captioned pictures (softprompt.core.drawing.captions), then trains the towers of
-core/assets/tiny.json from scratch with CLIP's loss. TIME
+core/assets/tiny.json from scratch with CLIP's loss. It takes half an hour on two free cores.
 """
 
 import argparse
@@ -70,9 +70,7 @@ def clip_loss(model: open_clip.CLIP, images: Tensor, tokens: Tensor) -> tuple[Te
     """CLIP's loss and the share of pictures that find their caption."""
     image = model.encode_image(images)
     text = encode_texts(model, tokens)
-    logits = (
-        model.logit_scale.exp() * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
-    )
+    logits = model.logit_scale.exp() * F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
     labels = torch.arange(len(images))
     loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
     return loss, (logits.argmax(1) == labels).float().mean()
