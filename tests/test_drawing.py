@@ -10,7 +10,15 @@ from softprompt.core.drawing import DOMAINS, EVALUATED_DOMAINS, FAMILIES, SIZE, 
 from softprompt.core.drawing.looks import LOOKS
 
 # A change of these is a change of the datasets: results before and after cannot be compared.
-DIGESTS = {}
+DIGESTS = {
+    ("shapes", "star", "plain", 0): "cb64fd5289811e17",
+    ("shapes", "butterfly", "v2", 20003): "bc661597f64c0335",
+    ("shapes", "key", "sketch", 1): "7560bd7d6ce3187b",
+    ("shapes", "cup", "rendition", 7): "2f132f6d8d971541",
+    ("shapes", "fish", "cluttered", 20059): "521b1c6a89f80d0d",
+    ("patterns", "bricks", "plain", 0): "714bfe3904c8ad4b",
+    ("extra", "moon", "web", 0): "b5309c0c11b2526a",
+}
 PAIR_DIGEST = "df87feb1ba24f737"  # of the pairs that the embedded CLIP was trained on
 
 
