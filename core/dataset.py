@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from softprompt.core.download.sources import SOURCES
 from softprompt.core.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -67,6 +68,11 @@ class Dataset:
         )
         if images and (self.root / images).is_dir():
             message += f"; did you mean {self.root.absolute().parent}?"
+        else:
+            names = (name for name, entry in SOURCES.items() if entry.folder == dataset)
+            message += "".join(
+                f"; python tools/download.py {name} --root {self.root} gets it" for name in names
+            )
         raise UserError(message)
 
 

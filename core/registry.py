@@ -41,7 +41,7 @@ class Registry:
         key = normalized(name)
         if key not in self._classes:
             raise UserError(
-                f"no {self.kind} named {name!r}{closest(key, self._classes)}. "
+                f"no {self.kind} named {name!r}{closest(key, self._classes) or '.'} "
                 f"Registered: {', '.join(self.names())}. "
                 "A class from your own file is found once PLUGINS lists that file."
             )

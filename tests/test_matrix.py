@@ -229,6 +229,7 @@ def test_a_failing_cell_stops_no_other_and_is_repeated(said, plugin_file, monkey
     assert not report.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_matrix_leaves_no_process_and_goes_on(said, tmp_path):
     """Killed in a run, it ends as an ordinary run does."""
     out = tmp_path / "out"

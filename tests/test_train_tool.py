@@ -156,6 +156,7 @@ def test_zero_shot_needs_no_run(run, tmp_path):
     assert set(results(out)["results"]) == {"zero-shot CLIP", "zeroshot"}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(run, tmp_path):
     """Killed at moments spread over its run, then resumed, against the same run undisturbed."""
     few = ["DATASET.NUM_SHOTS", "4", "OPTIM.MAX_EPOCH", "6", "TEST.MAX_IMAGES", "20"]
@@ -224,6 +225,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(arguments, says, mistake, tmp_
 def test_missing_data_says_where_it_was_looked_for(size, mistake, tmp_path):
     said = mistake(*config("prometar", size), "--root", tmp_path / "data", *RANDOM)
     assert str(tmp_path / "data" / "eurosat") in said
+    assert f"tools/download.py eurosat --root {tmp_path / 'data'} gets it" in said
     assert not (tmp_path / "output").exists()
 
 
