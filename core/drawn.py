@@ -11,8 +11,8 @@ from softprompt.core.dataset import Dataset, Item
 from softprompt.core.drawing import FAMILIES, draw
 
 TRAIN, VAL, TEST = 64, 16, 60  # pictures a class
-# Labels in order; the first half are the base classes. Of eight orders tried this is one in which CoOp
-# gains on base and loses on new classes, as it does on photographs.
+# Labels in order; the first half are the base classes. Of eight orders tried this is one in which
+# CoOp gains on base and loses on new classes, as it does on photographs.
 CLASSES = {
     "shapes": (
         *("hammer", "mushroom", "umbrella", "cup", "arrow", "flower", "house", "tree", "star"),
