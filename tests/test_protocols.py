@@ -225,6 +225,8 @@ def test_an_interrupt_ends_it_all(here):
         cwd=here,
         env=os.environ | {"PYTHON": f"{here}/python"},
         start_new_session=True,
+        # What a shell starts in the background ignores SIGINT, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.DEVNULL,
     )
     while not (here / "calls").exists():
