@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 from _entries import Entry, Option, entry_of
 
 NARROWEST = 34  # of the column that also holds the link
@@ -150,9 +151,9 @@ def as_json(entries: Entries) -> str:
     return json.dumps(plain, indent=1, default=str)
 
 
+@ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.errors import UserError
     from softprompt.core.plugins import import_built_in, import_plugins
     from softprompt.core.values import coerce
 
@@ -160,14 +161,10 @@ def main(arguments: list[str]) -> int:
     if "PLUGINS" in words:
         split = words.index("PLUGINS")
         words, plugins = words[:split], words[split + 1 :]
-    try:
-        import_built_in()
-        for plugin in plugins:  # one a word, or all in one as for tools/train.py: "(a.py, b.py)"
-            import_plugins(coerce(plugin, (), "PLUGINS", "the command line"))
-        entries, alone = chosen(words)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    import_built_in()
+    for plugin in plugins:  # one a word, or all in one as for tools/train.py: "(a.py, b.py)"
+        import_plugins(coerce(plugin, (), "PLUGINS", "the command line"))
+    entries, alone = chosen(words)
     if given.json:
         print(as_json(entries))
     else:
@@ -177,7 +174,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except BrokenPipeError:  # the reader, say head, has seen enough
-        sys.stderr.close()
+    sys.exit(main(sys.argv[1:]))

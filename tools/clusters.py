@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -33,6 +34,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@ends_in_one_line("interrupted; the same command goes on from the features computed so far")
 def main(arguments: list[str]) -> int:
     import torch
 
@@ -41,7 +43,6 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.config import options_of
     from softprompt.core.data import Preprocessing, evaluation_transform
     from softprompt.core.defaults import defaults
-    from softprompt.core.errors import UserError
     from softprompt.core.gram.clusters import cluster
     from softprompt.core.gram.prepare import prepare
     from softprompt.core.gram.sources import open_pairs
@@ -52,27 +53,20 @@ def main(arguments: list[str]) -> int:
     weights = given.pretrained
     if weights is None:
         weights = TINY if given.backbone == TINY else "openai"
-    try:
-        pairs = open_pairs(given.source, given.root, max_skipped=given.max_skipped)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        clip = build_clip(given.backbone, weights, device=device)
-        node = defaults().INPUT
-        transform = evaluation_transform(node.TRANSFORMS, Preprocessing.of(clip, node))
-        prepare(
-            clip,
-            pairs,
-            transform,
-            Path(given.cache).expanduser(),
-            batch_size=given.batch_size,
-            workers=given.workers,
-            **options,
-        )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the features computed so far")
-        return 130
+    pairs = open_pairs(given.source, given.root, max_skipped=given.max_skipped)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    clip = build_clip(given.backbone, weights, device=device)
+    node = defaults().INPUT
+    transform = evaluation_transform(node.TRANSFORMS, Preprocessing.of(clip, node))
+    prepare(
+        clip,
+        pairs,
+        transform,
+        Path(given.cache).expanduser(),
+        batch_size=given.batch_size,
+        workers=given.workers,
+        **options,
+    )
     return 0
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -99,35 +100,28 @@ def download(names: list[str], root: Path, given: argparse.Namespace) -> bool:
     return not failed
 
 
+@ends_in_one_line("interrupted; the same command goes on where this one stopped")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.download import check, report
-    from softprompt.core.errors import UserError
     from softprompt.core.log import log_to_console
     from softprompt.core.plugins import import_built_in
 
     log_to_console()
-    try:
-        names = chosen(given)
-        if given.list:
-            print(report.listing(names))
-            return 0
-        root = check_flags(given, names)
-        import_built_in()
-        if given.check:
-            findings = [check.check(name, root, not given.quick, given.jobs) for name in names]
-            print(report.verdict(findings))
-            return 1 if any(found.wrong for found in findings) else 0
-        if given.dry_run:
-            print(report.plan(names, root, own_file(given), given.mirror))
-            return 0
-        return 0 if download(names, root, given) else 2
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return 130
+    names = chosen(given)
+    if given.list:
+        print(report.listing(names))
+        return 0
+    root = check_flags(given, names)
+    import_built_in()
+    if given.check:
+        findings = [check.check(name, root, not given.quick, given.jobs) for name in names]
+        print(report.verdict(findings))
+        return 1 if any(found.wrong for found in findings) else 0
+    if given.dry_run:
+        print(report.plan(names, root, own_file(given), given.mirror))
+        return 0
+    return 0 if download(names, root, given) else 2
 
 
 if __name__ == "__main__":

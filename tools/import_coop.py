@@ -13,6 +13,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 import yaml
+from _ending import ends_in_one_line
 
 EPILOG = """\
 examples:
@@ -190,22 +191,18 @@ def listed(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
 
 
+@ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.errors import UserError
     from softprompt.core.log import log_to_console
     from softprompt.core.plugins import import_built_in
 
     log_to_console()
-    try:
-        import_built_in()
-        if given.config_only:
-            write_config_file(given)
-        else:
-            import_run(given)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    import_built_in()
+    if given.config_only:
+        write_config_file(given)
+    else:
+        import_run(given)
     return 0
 
 

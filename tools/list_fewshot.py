@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -25,21 +26,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.errors import UserError
     from softprompt.core.fewshot import draw_shots, list_sha256
     from softprompt.core.splits import read_split
 
-    try:
-        if given.shots < 1 or given.seed < 0:
-            raise UserError(
-                f"--shots {given.shots} --seed {given.seed}: at least one shot, and no seed below 0"
-            )
-        classnames, splits = read_split(Path(given.split).expanduser())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.shots < 1 or given.seed < 0:
+        raise UserError(
+            f"--shots {given.shots} --seed {given.seed}: at least one shot, and no seed below 0"
+        )
+    classnames, splits = read_split(Path(given.split).expanduser())
     drawn = draw_shots(splits, given.shots, given.seed)
     lists = {split: drawn[split] for split in ("train", "val")}
     if given.sha256:
@@ -55,7 +53,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except BrokenPipeError:  # the reader, say head, has seen enough
-        sys.stderr.close()
+    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 from _matrix_table import Cell, markdown
 from _workers import outcomes
 
@@ -201,31 +202,24 @@ def run_missing(cells: list[Cell], pairs: list[str], jobs: int) -> int:
     return failed
 
 
+@ends_in_one_line("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each worker; --jobs shares out the cores
-    from softprompt.core.errors import UserError
 
     output = Path(given.output_dir).expanduser()
-    try:
-        cells = plan(given)
-        if given.table:
-            print(markdown(cells), end="")
-            return 0
-        failed = run_missing(cells, given.options, given.jobs)
-        if failed < len(cells):
-            table = markdown(cells)
-            (output / TABLE).write_text(table, encoding="utf-8")
-            print(f"\n{table}", end="")
-        if failed:
-            print(f"error: {failed} runs failed; the same command repeats them", file=sys.stderr)
-        return 1 if failed else 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    cells = plan(given)
+    if given.table:
+        print(markdown(cells), end="")
+        return 0
+    failed = run_missing(cells, given.options, given.jobs)
+    if failed < len(cells):
+        table = markdown(cells)
+        (output / TABLE).write_text(table, encoding="utf-8")
+        print(f"\n{table}", end="")
+    if failed:
+        print(f"error: {failed} runs failed; the same command repeats them", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

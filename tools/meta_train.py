@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -22,9 +23,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
+@ends_in_one_line("interrupted; --resume goes on after the last validation")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.errors import UserError
     from softprompt.core.gram.meta_config import load_meta_config
     from softprompt.core.gram.meta_run import meta_train
     from softprompt.core.log import log_to_console
@@ -36,14 +37,7 @@ def main(arguments: list[str]) -> int:
         config_file = str(own)  # a run brings its own settings
     flags = {"META.PAIRS.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
     flags = {key: value for key, value in flags.items() if value is not None}
-    try:
-        meta_train(load_meta_config(config_file, flags, given.options), resume=given.resume)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; --resume goes on after the last validation", file=sys.stderr)
-        return 130
+    meta_train(load_meta_config(config_file, flags, given.options), resume=given.resume)
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -91,19 +92,16 @@ def show(predictions, classnames: tuple[str, ...], count: int, as_json: bool) ->
     return len(unreadable)
 
 
+@ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.errors import UserError
     from softprompt.core.predictor import Predictor
 
-    try:
-        if given.top < 1:
-            raise UserError(f"--top is {given.top}, but must be at least 1")
-        pictures = files(given.pictures)
-        predictor = Predictor(given.run, given.classes, given.set)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.top < 1:
+        raise UserError(f"--top is {given.top}, but must be at least 1")
+    pictures = files(given.pictures)
+    predictor = Predictor(given.run, given.classes, given.set)
     for warning in predictor.warnings:
         print(warning, file=sys.stderr)
     unreadable = show(predictor(pictures), predictor.classnames, given.top, given.json)

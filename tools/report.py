@@ -4,8 +4,10 @@ import argparse
 import sys
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
+@ends_in_one_line()
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -19,15 +21,10 @@ def main(arguments: list[str]) -> int:
         "of such runs",
     )
     given = parser.parse_args(arguments)
-    from softprompt.core.errors import UserError
     from softprompt.core.runs import find_runs
     from softprompt.core.summary import summary
 
-    try:
-        print(summary(find_runs(given.folders)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(summary(find_runs(given.folders)))
     return 0
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
+from _ending import ends_in_one_line
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -54,29 +55,22 @@ def sources(given: argparse.Namespace) -> tuple[str, dict]:
     return config_file, {key: value for key, value in flags.items() if value is not None}
 
 
+@ends_in_one_line("interrupted; --resume goes on after the last finished epoch")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.config import load_config
-    from softprompt.core.errors import UserError
     from softprompt.core.log import log_to_console
     from softprompt.core.run import evaluate, train
 
     log_to_console()
-    try:
-        config_file, flags = sources(given)
-        cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
-        if given.eval_only:
-            # A method's file names the class sets to report after training; here only if asked for.
-            asked = cfg.TEST.CLASSES if "TEST.CLASSES" in given.options[::2] else ()
-            evaluate(cfg, given.model_dir, given.load_epoch, asked)
-        else:
-            train(cfg, resume=given.resume is not None)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; --resume goes on after the last finished epoch", file=sys.stderr)
-        return 130
+    config_file, flags = sources(given)
+    cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
+    if given.eval_only:
+        # A method's file names the class sets to report after training; here only if asked for.
+        asked = cfg.TEST.CLASSES if "TEST.CLASSES" in given.options[::2] else ()
+        evaluate(cfg, given.model_dir, given.load_epoch, asked)
+    else:
+        train(cfg, resume=given.resume is not None)
     return 0
 
 
