@@ -11,23 +11,11 @@ from torch import nn
 
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.errors import UserError, closest
+from softprompt.core.hub import COOP_NAMES, QUICK, entries_of, entry_of, fetched, open_clip_name
 from softprompt.core.seeding import seeded
 from softprompt.core.towers.pick import image_tower, text_tower
 from softprompt.core.weights import load_weights, reason
 
-# CoOp's names, which are OpenAI's, and open_clip's for the same architectures.
-COOP_NAMES = {
-    "RN50": "RN50",
-    "RN101": "RN101",
-    "RN50x4": "RN50x4",
-    "RN50x16": "RN50x16",
-    "RN50x64": "RN50x64",
-    "ViT-B/32": "ViT-B-32",
-    "ViT-B/16": "ViT-B-16",
-    "ViT-L/14": "ViT-L-14",
-    "ViT-L/14@336px": "ViT-L-14-336",
-}
-QUICK = "-quickgelu"  # open_clip's ending for OpenAI's activation
 TINY = "tiny"  # the small CLIP that comes with the package
 RANDOM = "random"
 TOLERANCE = 1e-3  # between our walk through a model and its own, relative; rounding is below 1e-5
@@ -59,11 +47,11 @@ def build_clip(
         if pretrained == TINY:
             file = files("softprompt.core") / "assets" / "tiny.safetensors"
     else:
-        entry = _entry(name, pretrained) if pretrained and not is_file else {}
+        entry = entry_of(name, pretrained) if pretrained and not is_file else {}
         model = bare_model(name, entry)
         tokenizer = _tokenizer(name)
         if entry:
-            file = _fetched(name, pretrained, entry)
+            file = fetched(name, pretrained, entry)
     if pretrained:
         load_weights(model, str(file))
     clip = FrozenCLIP(
@@ -107,11 +95,6 @@ def warnings_of(clip: FrozenCLIP, classnames) -> list[str]:
     return found
 
 
-def open_clip_name(name: str) -> str:
-    """open_clip's name of a backbone."""
-    return COOP_NAMES.get(name, name.replace("/", "-"))
-
-
 def bare_model(
     name: str, entry: dict | None = None, device: str | torch.device = "cpu"
 ) -> nn.Module:
@@ -145,7 +128,7 @@ def bare_model(
         )
     image_tower(model.visual)
     text_tower(model, None)
-    _set_statistics(model, [entry] if entry else _entries(plain))
+    _set_statistics(model, [entry] if entry else entries_of(plain))
     return model
 
 
@@ -178,33 +161,6 @@ def _tiny() -> tuple[nn.Module, object]:
     return model, SimpleTokenizer(context_length=model.context_length)
 
 
-def _entries(plain: str) -> list[dict]:
-    """What open_clip knows of each of an architecture's pretrained weights."""
-    from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
-
-    return [get_pretrained_cfg(plain, tag) for tag in list_pretrained_tags_by_model(plain)]
-
-
-def _entry(name: str, tag: str) -> dict:
-    """What open_clip knows of the weights ``tag`` of a backbone.
-
-    Raises:
-        UserError: it has no such weights.
-    """
-    from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
-
-    plain = open_clip_name(name)
-    names = (plain, plain + QUICK)  # some weights are listed under one of the two alone
-    found = next((entry for each in names if (entry := get_pretrained_cfg(each, tag))), None)
-    if found is None and plain in list_models():
-        tags = sorted({tag for each in names for tag in list_pretrained_tags_by_model(each)})
-        raise UserError(
-            f"MODEL.BACKBONE.PRETRAINED {tag!r} is neither a file nor one of open_clip's weights "
-            f"for {name}{closest(tag, tags)}: {', '.join(tags) or 'none'}"
-        )
-    return found or {}
-
-
 def _set_statistics(model: nn.Module, entries: list[dict]) -> None:
     """Give the model the pixel mean and deviation that all ``entries`` share, if they do."""
     from open_clip.model import set_model_preprocess_cfg
@@ -216,23 +172,6 @@ def _set_statistics(model: nn.Module, entries: list[dict]) -> None:
         if len(values) == 1:
             shared[key] = values.pop()
     set_model_preprocess_cfg(model, shared)
-
-
-def _fetched(name: str, tag: str, entry: dict) -> str:
-    """Return the file of open_clip's weights, fetched if it is not there yet."""
-    from open_clip import download_pretrained
-
-    try:
-        return download_pretrained(entry)
-    except Exception as error:  # whatever the network and the hub raise
-        cache = Path("~/.cache").expanduser()
-        raise UserError(
-            f"the weights {tag!r} of {name} are not here (looked in {cache}/clip and "
-            f"{cache}/huggingface) and could not be fetched ({reason(error)}); where there is a "
-            f'network, `python -c "import open_clip; open_clip.create_model('
-            f"'{open_clip_name(name)}', pretrained='{tag}')\"` gets them; or give a file as "
-            "MODEL.BACKBONE.PRETRAINED"
-        ) from None
 
 
 def _check_walk(clip: FrozenCLIP) -> None:

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from softprompt.core import backbone
+from softprompt.core import backbone, hub
 from softprompt.core.backbone import bare_model, build_clip
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.errors import UserError
@@ -401,7 +401,7 @@ def test_coops_names_are_openais_architectures(name):
 )
 def test_the_activation_is_the_one_of_the_weights(name, tag, quick):
     with torch.device("meta"):
-        model = bare_model(name, backbone._entry(name, tag), device="meta")
+        model = bare_model(name, hub.entry_of(name, tag), device="meta")
     kinds = {type(module).__name__ for module in model.modules()}
     assert ("QuickGELU" in kinds) == quick
 

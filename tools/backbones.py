@@ -33,8 +33,9 @@ def row(name: str) -> tuple[str, ...]:
     """One backbone's line of the table."""
     from open_clip import get_model_config
 
-    from softprompt.core.backbone import bare_model, open_clip_name
+    from softprompt.core.backbone import bare_model
     from softprompt.core.errors import UserError
+    from softprompt.core.hub import open_clip_name
     from softprompt.core.towers.pick import image_tower, text_tower
 
     try:

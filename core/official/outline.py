@@ -4,8 +4,9 @@ from functools import cache
 
 import torch
 
-from softprompt.core.backbone import COOP_NAMES, TINY, bare_model, build_clip, open_clip_name
+from softprompt.core.backbone import TINY, bare_model, build_clip
 from softprompt.core.clip import FrozenCLIP
+from softprompt.core.hub import COOP_NAMES, open_clip_name
 from softprompt.core.official.tensors import FROZEN
 from softprompt.core.towers.pick import image_tower, text_tower
 
