@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from softprompt.core.chunks import encode_within
 from softprompt.core.prompts.base import Prompts
+from softprompt.core.towers.block import packed_bytes
+from softprompt.core.towers.linear import packs
 from softprompt.core.towers.pick import image_tower, text_tower
 from softprompt.core.towers.text import Sentences
 from softprompt.core.towers.walk import at_least_single
@@ -34,6 +36,7 @@ class FrozenCLIP:
         weights: str = "random",
         precision: str = "fp32",
         memory_limit: float = 4.0,
+        packed: str = "auto",
         device: str | torch.device = "cpu",
     ):
         """Freeze ``model`` on ``device``.
@@ -46,6 +49,7 @@ class FrozenCLIP:
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
             memory_limit: gigabytes that the text tower may keep for backward passes.
+            packed: lay weights out for oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
@@ -56,8 +60,9 @@ class FrozenCLIP:
         self.precision = precision
         self.memory_limit = memory_limit
         self.device = torch.device(device)
-        self.text = text_tower(self.model, tokenizer)
-        self.image = image_tower(self.model.visual)
+        pack = precision == "fp32" and packs(packed)
+        self.text = text_tower(self.model, tokenizer, pack)
+        self.image = image_tower(self.model.visual, pack)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
         self._class_features: dict[tuple, Tensor] = {}
         self._last_plain: tuple | None = None  # the last images encoded without prompts
@@ -84,6 +89,12 @@ class FrozenCLIP:
     def dim(self) -> int:
         """Width of the features that images and texts share."""
         return self.text.dim
+
+    @property
+    def packed_bytes(self) -> int:
+        """What the copies of weights laid out for oneDNN take."""
+        towers = (self.text, self.image)
+        return sum(packed_bytes(getattr(tower, "blocks", None) or []) for tower in towers)
 
     @property
     def image_size(self) -> tuple[int, int]:

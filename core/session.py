@@ -4,11 +4,10 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from softprompt.core import results
-from softprompt.core.backbone import RANDOM, build_clip, warnings_of
+from softprompt.core.backbone import RANDOM, configured_clip, warnings_of
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
@@ -42,12 +41,7 @@ class Session:
             Path(cfg.DATASET.ROOT).expanduser(), **options_from(cfg, "DATASET")
         )
         self.splits = self.dataset.splits()
-        device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-        backbone = cfg.MODEL.BACKBONE
-        self.clip: FrozenCLIP = build_clip(
-            backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device
-        )
-        self.clip.memory_limit = cfg.MODEL.MEMORY_LIMIT
+        self.clip: FrozenCLIP = configured_clip(cfg)
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:

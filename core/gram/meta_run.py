@@ -4,11 +4,10 @@ import json
 import time
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from softprompt.core import results
-from softprompt.core.backbone import build_clip, warnings_of
+from softprompt.core.backbone import configured_clip, warnings_of
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Preprocessing, evaluation_transform, training_transform
@@ -46,9 +45,7 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
         meta_state.finish(folder)
         return json.loads((folder / results.FILE).read_text())
     outer = Outer(**section(cfg, "OUTER"))
-    device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    backbone = cfg.MODEL.BACKBONE
-    clip = build_clip(backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device)
+    clip = configured_clip(cfg)
     learner = _learner(cfg, clip)
     with seeded(cfg.SEED, "regulator"):
         rows = token_rows(learner, clip)
