@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from softprompt.core.chunks import encode_within
 from softprompt.core.prompts.base import Prompts
+from softprompt.core.shares import share_images, share_text
 from softprompt.core.towers.pick import image_tower, text_tower
 from softprompt.core.towers.text import Sentences
 from softprompt.core.towers.walk import at_least_single
@@ -95,6 +96,9 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
+        return share_images(self._encode_image, images, prompts)
+
+    def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         with self._precision():
             return at_least_single(self.image(images, prompts))
 
@@ -105,8 +109,8 @@ class FrozenCLIP:
             last, last_state, features = self._last_plain
             if last() is images and last_state == state:
                 return features
-        with self._precision(), torch.no_grad():
-            features = at_least_single(self.image(images, NOTHING))
+        with torch.no_grad():
+            features = share_images(self._encode_image, images, NOTHING)
         self._last_plain = weakref.ref(images), state, features
         return features
 
@@ -117,7 +121,10 @@ class FrozenCLIP:
             with self._precision():
                 return at_least_single(self.text(sentences, prompts))
 
-        return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
+        def encode_own(sentences: Sentences, prompts: Prompts) -> Tensor:
+            return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
+
+        return share_text(encode_own, sentences, prompts)
 
     def sentences(
         self, classnames, template: str, n_context: int = 0, position: str = "end"
