@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softprompt.core.chunks import encode_within
+from softprompt.core.divided import divide_images, divide_text
 from softprompt.core.prompts.base import Prompts
-from softprompt.core.shares import share_images, share_text
 from softprompt.core.towers.pick import image_tower, text_tower
 from softprompt.core.towers.text import Sentences
 from softprompt.core.towers.walk import at_least_single
@@ -96,7 +96,7 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
-        return share_images(self._encode_image, images, prompts)
+        return divide_images(self._encode_image, images, prompts)
 
     def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         with self._precision():
@@ -110,7 +110,7 @@ class FrozenCLIP:
             if last() is images and last_state == state:
                 return features
         with torch.no_grad():
-            features = share_images(self._encode_image, images, NOTHING)
+            features = divide_images(self._encode_image, images, NOTHING)
         self._last_plain = weakref.ref(images), state, features
         return features
 
@@ -124,7 +124,7 @@ class FrozenCLIP:
         def encode_own(sentences: Sentences, prompts: Prompts) -> Tensor:
             return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
 
-        return share_text(encode_own, sentences, prompts)
+        return divide_text(encode_own, sentences, prompts)
 
     def sentences(
         self, classnames, template: str, n_context: int = 0, position: str = "end"

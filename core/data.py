@@ -76,7 +76,7 @@ class _Parts:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for batch in self.batches:
-            yield batch[parallel.part(len(batch))] if parallel.shared(len(batch)) else batch
+            yield batch[parallel.part(len(batch))] if parallel.divides(len(batch)) else batch
 
 
 class Batches:
@@ -135,7 +135,7 @@ class Batches:
 
     def _whole(self, own: torch.Tensor, total: int) -> torch.Tensor:
         own = own.to(self.device, non_blocking=True)
-        return parallel.gathered(own, total) if parallel.shared(total) else own
+        return parallel.gathered(own, total) if parallel.divides(total) else own
 
 
 def training_transform(

@@ -19,6 +19,7 @@ from torch.autograd import Function
 
 from softprompt.core.log import logger
 
+_ALONE: list[bool] = []  # not empty: this process works by itself
 PATIENCE = timedelta(hours=24)  # that processes wait for one another, say for the first one's files
 
 
@@ -60,9 +61,6 @@ def meet() -> None:
         dist.barrier()
 
 
-_ALONE: list[bool] = []  # not empty: this process works by itself
-
-
 @contextmanager
 def in_turn():
     """Run a block in one process after the other, so that the later ones find what was written."""
@@ -80,7 +78,7 @@ def in_turn():
         meet()
 
 
-def shared(total: int) -> bool:
+def divides(total: int) -> bool:
     """Whether so many images or classes are divided; fewer than processes are not."""
     return 1 < count() <= total
 

@@ -1,4 +1,4 @@
-"""Encoding shared by processes: each takes some images, or some classes; see ``parallel.py``."""
+"""Encoding divided among processes: each takes some images or classes; see ``parallel.py``."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from softprompt.core.prompts.base import Prompts
 from softprompt.core.towers.text import Sentences, vectors_of
 
 
-def share_images(encode: Callable, images: Tensor, prompts: Prompts) -> Tensor:
+def divide_images(encode: Callable, images: Tensor, prompts: Prompts) -> Tensor:
     """Return ``encode(images, prompts)``, of which this process computes its part."""
     total = len(images)
-    if not parallel.shared(total):
+    if not parallel.divides(total):
         return encode(images, prompts)
     vectors = [*([] if prompts.image is None else [prompts.image]), *prompts.deep_image]
     own = _own(vectors, [0 if each.dim() > 2 else None for each in vectors])
@@ -21,10 +21,10 @@ def share_images(encode: Callable, images: Tensor, prompts: Prompts) -> Tensor:
     return parallel.gathered(features, total)
 
 
-def share_text(encode: Callable, sentences: Sentences, prompts: Prompts) -> Tensor:
+def divide_text(encode: Callable, sentences: Sentences, prompts: Prompts) -> Tensor:
     """Return ``encode(sentences, prompts)``, of which this process computes its classes."""
     total = len(sentences)
-    if not parallel.shared(total):
+    if not parallel.divides(total):
         return encode(sentences, prompts)
     vectors = vectors_of(prompts)
     by_class = [each.dim() > 2 and each.shape[-3] > 1 for each in vectors]
