@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from softprompt.core.clip import FrozenCLIP
-from softprompt.core.errors import UserError, closest
+from softprompt.core.errors import UserError, closest, reason
 from softprompt.core.hub import COOP_NAMES, QUICK, entries_of, entry_of, fetched, open_clip_name
 from softprompt.core.seeding import seeded
 from softprompt.core.towers.pick import image_tower, text_tower
-from softprompt.core.weights import load_weights, reason
+from softprompt.core.weights import load_weights
 
 TINY = "tiny"  # the small CLIP that comes with the package
 RANDOM = "random"

@@ -19,13 +19,15 @@ from softprompt.core.registry import TRAINERS
 from softprompt.core.run_folder import evaluation_folder, run_folder, write_config
 from softprompt.core.seeding import seed_of, seeded
 from softprompt.core.session import Session
+from softprompt.core.shared import Shared
 
 
-def train(cfg: CfgNode, *, resume: bool = False) -> dict:
+def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -> dict:
     """Train, evaluate and return the results, which also stand in the run's ``results.json``.
 
     Args:
         resume: go on with the run in ``OUTPUT_DIR``, from its last finished epoch.
+        shared: what other runs of this process have made already; give all of them the same.
 
     Raises:
         UserError: what the user can mend; nothing of an earlier run is written over.
@@ -35,7 +37,7 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
         return _finished(folder)
 
     # Whatever can be found wrong is found before the folder is made.
-    session = Session(cfg)
+    session = Session(cfg, shared)
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = cfg.TEST.CLASSES or (classes,)
     session.check_test(tested)
@@ -86,7 +88,12 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
 
 
 def evaluate(
-    cfg: CfgNode, model_dir: str = "", epoch: int = 0, subsets: tuple[str, ...] = ()
+    cfg: CfgNode,
+    model_dir: str = "",
+    epoch: int = 0,
+    subsets: tuple[str, ...] = (),
+    *,
+    shared: Shared | None = None,
 ) -> dict:
     """Evaluate a run's prompts, or CLIP with a learner that learns nothing; nothing is trained.
 
@@ -96,6 +103,7 @@ def evaluate(
         model_dir: folder of a finished or interrupted run.
         epoch: evaluate the prompts of this epoch; 0: of the last one.
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
+        shared: as for ``train``.
     """
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
@@ -110,7 +118,7 @@ def evaluate(
     else:
         folder = evaluation_folder(cfg)
 
-    session = Session(cfg)
+    session = Session(cfg, shared)
     session.check_test(tested)
     if model_dir:
         learner = session.learner(tuple(header["classnames"]))

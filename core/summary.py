@@ -10,7 +10,7 @@ from statistics import fmean
 
 from tabulate import tabulate
 
-from softprompt.core.evaluate import harmonic_mean
+from softprompt.core.results import harmonic_mean
 from softprompt.core.runs import Run
 from softprompt.core.yaml_files import flat_of
 

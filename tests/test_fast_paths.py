@@ -16,6 +16,7 @@ from softprompt.core.recompute import recomputed
 from softprompt.core.reference.clip import ReferenceCLIP
 from softprompt.core.reference.prometar import ReferenceProMetaR
 from softprompt.core.registry import PROMPT_LEARNERS, TRAINERS
+from softprompt.core.towers import linear
 from softprompt.core.towers.text import TextTower, vectors_of
 
 import_built_in()
@@ -220,6 +221,44 @@ def test_images_without_prompts_are_encoded_once_a_step(pair, make_batch, monkey
         torch.testing.assert_close(clip.encode_image(images * 1.0), first)
     leaf = images.clone().requires_grad_()
     assert clip.encode_image(leaf).requires_grad
+
+
+def test_a_packed_layer_is_the_plain_one_to_every_order(monkeypatch):
+    weight, bias, x = draw(40, 24).float(), draw(40).float(), draw(5, 3, 24).float()
+    x.requires_grad_()
+    monkeypatch.setattr(linear, "packing_pays", lambda: False)
+    layers = [linear.frozen_linear(weight, bias)]
+    monkeypatch.setattr(linear, "packing_pays", lambda: True)
+    layers.append(linear.frozen_linear(weight, bias))
+    assert isinstance(layers[1], linear.PackedLinear)
+    found = []
+    for layer in layers:
+        output = layer(x)
+        (first,) = torch.autograd.grad(output.pow(3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.pow(2).sum(), x, create_graph=True)
+        found.append((output, first, second))
+    for plain, packed in zip(*found, strict=True):
+        assert (packed - plain).norm() < 1e-5 * plain.norm()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layers[1](x).dtype == torch.bfloat16
+    assert isinstance(linear.frozen_linear(weight.double(), bias.double()), functools.partial)
+
+
+def test_packed_layers_are_left_alone_where_they_are_slow_wrong_or_missing(monkeypatch):
+    pays = linear.packing_pays.__wrapped__
+    run = linear.PackedLinear.run
+
+    def missing(layer, x, transposed):
+        return torch.ops.mkldnn._no_such_operator(x)
+
+    monkeypatch.setattr(linear, "_vendor", lambda: "GenuineIntel")
+    assert not pays()
+    monkeypatch.setattr(linear, "_vendor", lambda: "AuthenticAMD")
+    assert pays()
+    monkeypatch.setattr(linear.PackedLinear, "run", lambda *given: 1.001 * run(*given))
+    assert not pays()
+    monkeypatch.setattr(linear.PackedLinear, "run", missing)
+    assert not pays()
 
 
 def test_a_memory_limit_that_no_class_fits_in_is_refused(root):

@@ -148,6 +148,14 @@ def trained_by_none(cfg, pairs: list[str]) -> list[str]:
     return found
 
 
+@functools.cache
+def shared():
+    """What the runs of this process have in common."""
+    from softprompt.core.shared import Shared
+
+    return Shared()
+
+
 def run_cell(job: tuple[Cell, list[str]]) -> str:
     """Run one cell in a worker; return "" or, in one line, what went wrong."""
     import torch
@@ -165,9 +173,9 @@ def run_cell(job: tuple[Cell, list[str]]) -> str:
     try:
         cfg = configuration(cell, pairs)
         if cell.trainer:
-            train(cfg, resume=True)
+            train(cfg, resume=True, shared=shared())
         else:
-            evaluate(cfg)
+            evaluate(cfg, shared=shared())
     except UserError as error:
         return str(error)
     except Exception as error:  # of a plugin, above all: the other runs go on

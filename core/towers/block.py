@@ -1,11 +1,12 @@
 """open_clip's residual attention block in parts, to be run on fewer tokens than it reads."""
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from softprompt.core.towers.linear import frozen_linear
 
 QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
@@ -25,10 +26,10 @@ class Block:
         self.heads = attention.num_heads
         self.norm_1, self.norm_2 = module.ln_1, module.ln_2
         self.scale_1, self.scale_2 = module.ls_1, module.ls_2
-        self.in_projection = linear(weight, bias)
-        self.query = linear(weight[:width], bias[:width])
-        self.key_value = linear(weight[width:], bias[width:])
-        self.out_projection = linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.in_projection = frozen_linear(weight, bias)
+        self.query = frozen_linear(weight[:width], bias[:width])
+        self.key_value = frozen_linear(weight[width:], bias[width:])
+        self.out_projection = frozen_linear(attention.out_proj.weight, attention.out_proj.bias)
         self.activation, gain = mlp.gelu, 1.0
         if _is_quick(module):
             self.activation, gain = F.silu, QUICK
@@ -40,8 +41,8 @@ class Block:
                 eps=module.ln_2.eps,
             )
         self.share = 1 / gain  # of the MLP's output
-        self.up = linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
-        self.down = linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
+        self.up = frozen_linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
+        self.down = frozen_linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return ``x`` ``(rows, tokens, width)`` after the block."""
@@ -95,8 +96,3 @@ def attend(
     q, k, v = (each.transpose(1, 2) for each in (q, k, v))
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return attended.transpose(1, 2).flatten(2)
-
-
-def linear(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return ``x -> x weight^T + bias``."""
-    return partial(F.linear, weight=weight, bias=bias)
