@@ -10,9 +10,11 @@ from yacs.config import CfgNode
 from softprompt.core.errors import UserError
 from softprompt.core.log import logger
 from softprompt.core.run import evaluate, train
+from softprompt.core.shared import Shared
 from softprompt.core.sweep.cells import Cell
 from softprompt.core.sweep.claim import take
 
+SHARED = Shared()  # what all cells of this process have in common
 ERROR = "error.txt"
 # What became of a cell. REFUSED is an error that another attempt would meet again.
 DONE, BUSY, FAILED, REFUSED = "done", "busy", "failed", "refused"
@@ -56,6 +58,6 @@ def _attempt(cell: Cell) -> dict:
 
 def _run(cell: Cell, cfg: CfgNode) -> None:
     if cell.evaluate:
-        evaluate(cfg, cell.model_dir, subsets=cfg.TEST.CLASSES)
+        evaluate(cfg, cell.model_dir, subsets=cfg.TEST.CLASSES, shared=SHARED)
     else:
-        train(cfg, resume=True)
+        train(cfg, resume=True, shared=SHARED)
