@@ -1,9 +1,11 @@
 """The cells of a sweep, their claims and the order in which they are handed out; nothing trains."""
 
+import io
 import json
 import os
 import shlex
 import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from softprompt.core.sweep.cells import plan
 from softprompt.core.sweep.cost import listing
 from softprompt.core.sweep.drive import drive
 from softprompt.core.sweep.naming import method_of
+from softprompt.core.sweep.progress import Progress
 from softprompt.core.sweep.queue import Queue
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -260,6 +263,36 @@ def test_what_dies_is_tried_again_and_then_named(retries, attempts, tmp_path):
     assert queue.errors.keys() == {first.folder}
     assert "it died" in queue.errors[first.folder]
     assert second.finished() and len(watcher.errors) == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(terminal, tmp_path, monkeypatch):
+    cells = cells_in(tmp_path)
+    screen = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stdout", screen)
+
+    def work(given):
+        if given["folder"] == cells[1].folder:
+            return {"state": "refused", "error": "no picture"}
+        return done(given)
+
+    queue = Queue(cells, retries=0)
+    drive(queue, FakeWorkers(work), Progress(queue))
+    said = screen.getvalue()
+    assert said.startswith("2 cells, 0 of them there already\n")
+    assert f"[2/2] {cells[1].name}: FAILED: no picture" in said
+    if terminal:
+        head, _, row, _ = said.splitlines()[-4:]
+        assert head.split()[:4] == ["method", "finished", "running", "failed"]
+        assert row.split()[:3] == ["coop/tiny", "1/2", "1"]
+        assert said.count("\x1b[4F\x1b[J") > 1  # each table erases the one before
+    else:
+        assert f"[1/2] {cells[0].name}: 0.0 s" in said and "\x1b" not in said
 
 
 def test_a_users_mistake_is_not_tried_again(tmp_path):

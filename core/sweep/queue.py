@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from softprompt.core.results import FILE
 from softprompt.core.sweep.cells import Cell
 from softprompt.core.sweep.claim import held
 from softprompt.core.sweep.work import BUSY, DONE, REFUSED
@@ -31,21 +32,20 @@ class Queue:
     def take(self, group: tuple | None, most: int) -> list[Cell]:
         """Return up to ``most`` cells of one group to run now, of the worker's last one if it can.
 
-        Otherwise of one that no worker is at, and of these the one with the most cells.
+        Otherwise of one that no worker is at, and of these the one with the most cells. Only what
+        is handed out is looked for on the disk, which may be slow and shared.
         """
-        self._settle_waiting()
-        ready = [cell for cell in self.waiting if self._ready(cell)]
-        if not ready:
-            return []
-        sizes = Counter(cell.group for cell in ready)
+        self._drop_orphans()
+        sizes = Counter(cell.group for cell in self.waiting)
         occupied = {cell.group for cell in self.given.values()}
-        if group not in sizes:
-            group = max(sizes, key=lambda each: (each not in occupied, sizes[each]))
-        taken = [cell for cell in ready if cell.group == group][:most]
-        for cell in taken:
-            self.waiting.remove(cell)
-            self.given[cell.folder] = cell
-        return taken
+        order = sorted(sizes, key=lambda each: (each != group, each in occupied, -sizes[each]))
+        for each in order:
+            taken = self._ready([cell for cell in self.waiting if cell.group == each], most)
+            if taken:
+                self._remove(taken)
+                self.given |= {cell.folder: cell for cell in taken}
+                return taken
+        return []
 
     def settle(self, cells: list[Cell], outcome: list[dict] | str) -> list[tuple[Cell, str]]:
         """Note what became of cells that were handed out; return those that ended, with errors.
@@ -90,14 +90,26 @@ class Queue:
         self.errors[cell.folder] = error
         return cell, error
 
-    def _settle_waiting(self) -> None:
-        """Drop what another driver's workers have finished, and what has lost its source."""
+    def _drop_orphans(self) -> None:
+        """Give up what has lost its source."""
         for cell in [cell for cell in self.waiting if cell.after in self.errors]:
-            self.waiting.remove(cell)
+            self._remove([cell])
             self.errors[cell.folder] = "not run, for its source failed"
-        self.waiting = [cell for cell in self.waiting if not cell.finished()]
 
-    def _ready(self, cell: Cell) -> bool:
-        if cell.after and not Path(cell.after, "results.json").is_file():
-            return False
-        return not held(Path(cell.claims))
+    def _ready(self, cells: list[Cell], most: int) -> list[Cell]:
+        """Return the first cells that can run; drop what another driver's workers have finished."""
+        found: list[Cell] = []
+        for cell in cells:
+            if len(found) == most:
+                break
+            if cell.finished():
+                self._remove([cell])
+            elif cell.after and not Path(cell.after, FILE).is_file():
+                continue  # its source is not there yet
+            elif not held(Path(cell.claims)):
+                found.append(cell)
+        return found
+
+    def _remove(self, cells: list[Cell]) -> None:
+        gone = {cell.folder for cell in cells}
+        self.waiting = [cell for cell in self.waiting if cell.folder not in gone]
