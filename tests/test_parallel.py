@@ -83,3 +83,21 @@ def test_a_run_by_torchrun(config, tmp_path):
     assert log.count("training ") == 1
     lines = (tmp_path / "both" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == len((tmp_path / "alone" / "metrics.jsonl").read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_a_meta_training_by_torchrun(tmp_path):
+    """The first process makes features and clusters, which the others then find."""
+    tool = [HERE.parent / "tools/meta_train.py", "--config-file", "configs/gram/meta_tiny.yaml"]
+    pairs = ["META.PAIRS.SOURCE", "drawn:600", "META.PAIRS.CACHE", tmp_path / "cache"]
+    pairs += ["META.OUTER.STEPS", 2, "META.OUTER.VAL_FREQ", 2, "META.OUTER.VAL_TASKS", 3]
+    said = run(*TORCHRUN, *tool, *pairs, "--output-dir", tmp_path / "both")
+    assert said.count("finished: ") == 1
+    run(sys.executable, *tool, *pairs, "--output-dir", tmp_path / "alone")
+    alone, both = (
+        json.loads((tmp_path / place / "results.json").read_text()) for place in ("alone", "both")
+    )
+    assert alone["inner_lr"] == both["inner_lr"]
+    for one, other in zip(alone["validations"], both["validations"], strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+    assert (tmp_path / "both" / "gram.safetensors").is_file()
