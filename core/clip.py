@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softprompt.core.chunks import encode_within
+from softprompt.core.divided import divide_images, divide_text
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.towers.block import packed_bytes
 from softprompt.core.towers.linear import packs
@@ -106,6 +107,9 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
+        return divide_images(self._encode_image, images, prompts)
+
+    def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         with self._precision():
             return at_least_single(self.image(images, prompts))
 
@@ -116,8 +120,8 @@ class FrozenCLIP:
             last, last_state, features = self._last_plain
             if last() is images and last_state == state:
                 return features
-        with self._precision(), torch.no_grad():
-            features = at_least_single(self.image(images, NOTHING))
+        with torch.no_grad():
+            features = divide_images(self._encode_image, images, NOTHING)
         self._last_plain = weakref.ref(images), state, features
         return features
 
@@ -128,7 +132,10 @@ class FrozenCLIP:
             with self._precision():
                 return at_least_single(self.text(sentences, prompts))
 
-        return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
+        def encode_own(sentences: Sentences, prompts: Prompts) -> Tensor:
+            return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
+
+        return divide_text(encode_own, sentences, prompts)
 
     def sentences(
         self, classnames, template: str, n_context: int = 0, position: str = "end"

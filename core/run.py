@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from softprompt.core import checkpoint, results
+from softprompt.core import checkpoint, parallel, results
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
@@ -80,8 +80,9 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         if trainer.note:
             found["train"]["note"] = trainer.note
         found["seconds"]["train"] = seconds
-        results.write(folder, found)
-        checkpoint.finish(folder / "checkpoints")
+        if parallel.writes():
+            results.write(folder, found)
+            checkpoint.finish(folder / "checkpoints")
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
@@ -137,14 +138,22 @@ def evaluate(
         logger.info(f"evaluating {source}")
         found = session.report(learner, tested, name)
         found["prompts"] = source
-        results.write(folder, found)
+        if parallel.writes():
+            results.write(folder, found)
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
 
 @contextmanager
 def _writing(cfg: CfgNode, folder: Path):
-    """Make the run's folder, save the configuration in it and log to it."""
+    """Make the run's folder, save the configuration in it and log to it.
+
+    Of several processes the first one does, after all have seen the folder as it was.
+    """
+    parallel.meet()
+    if not parallel.writes():
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_config(cfg, folder)
     handler = log_to_file(folder)
@@ -160,7 +169,8 @@ def _writing(cfg: CfgNode, folder: Path):
 
 def _finished(folder: Path) -> dict:
     found = json.loads((folder / results.FILE).read_text())
-    checkpoint.finish(folder / "checkpoints")
+    if parallel.writes():
+        checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")
     logger.info(results.table(found["results"], found["harmonic_mean"]))
     return found
