@@ -190,5 +190,5 @@ def _check_nothing_trained(cfg: CfgNode, learner: PromptLearner) -> None:
     if any(True for _ in learner.parameters()):
         raise UserError(
             f"--eval-only needs --model-dir RUN, the run whose {cfg.PROMPT.NAME} prompts to "
-            "evaluate; only PROMPT.NAME zeroshot needs none"
+            "evaluate; only what has nothing to train, such as zeroshot, needs none"
         )
