@@ -13,6 +13,7 @@ from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
 from softprompt.core.log import log_to_file, logger
 from softprompt.core.loop import fit
+from softprompt.core.memory import start_measuring
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import TRAINERS
@@ -34,6 +35,7 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
     if resume and (folder / results.FILE).is_file():
         return _finished(folder)
 
+    start_measuring()
     # Whatever can be found wrong is found before the folder is made.
     session = Session(cfg)
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -96,6 +98,7 @@ def evaluate(
         epoch: evaluate the prompts of this epoch; 0: of the last one.
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
     """
+    start_measuring()
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
     run = Path(model_dir).expanduser()
