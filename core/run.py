@@ -13,6 +13,7 @@ from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
 from softprompt.core.log import log_to_file, logger
 from softprompt.core.loop import fit
+from softprompt.core.memory import start_measuring
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import TRAINERS
@@ -36,6 +37,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     if resume and (folder / results.FILE).is_file():
         return _finished(folder)
 
+    start_measuring()
     # Whatever can be found wrong is found before the folder is made.
     session = Session(cfg, shared)
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -105,6 +107,7 @@ def evaluate(
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
         shared: as for ``train``.
     """
+    start_measuring()
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
     run = Path(model_dir).expanduser()

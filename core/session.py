@@ -20,6 +20,7 @@ from softprompt.core.fewshot import (
 )
 from softprompt.core.fewshot_file import draw
 from softprompt.core.log import logger
+from softprompt.core.memory import peak_memory
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.prompts.zeroshot import ZeroShot
@@ -27,8 +28,6 @@ from softprompt.core.registry import PROMPT_LEARNERS
 from softprompt.core.seeding import STREAMS, seed_of, seeded
 from softprompt.core.shared import Shared
 from softprompt.core.templates import templates_of
-
-ZERO_SHOT = "zero-shot CLIP"
 
 
 class Session:
@@ -121,7 +120,7 @@ class Session:
             models = {name: self.model(learner, subset)}
             if self.cfg.TEST.ZERO_SHOT:
                 plain = ZeroShot(self.clip, names, templates=templates)
-                models = {ZERO_SHOT: self.model(plain, subset), **models}
+                models = {results.ZERO_SHOT: self.model(plain, subset), **models}
             logits, labels = predict(models, batches.epoch())
             measure = score_generalized if subset == "generalized" else score
             for model in models:
@@ -154,6 +153,7 @@ class Session:
             "config_hash": config_hash(self.cfg),
             "environment": results.environment(),
             "seconds": {"evaluate": time.perf_counter() - began},
+            "peak_memory": peak_memory(),
         }
 
     def warnings(self) -> list[str]:

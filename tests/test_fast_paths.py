@@ -253,11 +253,10 @@ def test_no_transpose_is_packed_where_no_gradient_passes(make_clip, make_model, 
     assert packed.packed_bytes == straight + 2 * text
 
 
-@pytest.mark.parametrize("trainer", TRAINERS.names())
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_steps_of_packed_layers_are_the_plain_ones(learner, trainer, make_step):
+def test_steps_of_packed_layers_are_the_plain_ones(any_learner, any_trainer, make_step):
     """Two steps' gradients in single precision, the only one that packs."""
-    (_, packed), (_, plain) = make_step(learner, trainer, "on"), make_step(learner, trainer, "off")
+    pair = any_learner, any_trainer
+    (_, packed), (_, plain) = make_step(*pair, "on"), make_step(*pair, "off")
     for ours, theirs in zip(packed, plain, strict=True):
         ours, theirs = (torch.cat([v.flatten() for v in d.values()]) for d in (ours, theirs))
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
