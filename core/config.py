@@ -192,7 +192,7 @@ def settings(cfg: CfgNode) -> dict:
         for parent in parents:
             node = node.get(parent, {})
         node.pop(leaf, None)
-    return plain
+    return {key: value for key, value in plain.items() if value != {}}
 
 
 def config_hash(cfg: CfgNode) -> str:

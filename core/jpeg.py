@@ -31,6 +31,8 @@ class JpegReader(FileReader):
 
                 data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
                 return decode_jpeg(data, mode=ImageReadMode.RGB)
+        except ImportError:  # deprecated since 0.29, so some release will not have it
+            pass
         except (OSError, RuntimeError):  # damaged; Pillow's words are the ones that users get
             pass
         return super().__call__(path)
