@@ -24,7 +24,10 @@ COMPONENTS: dict[str, Registry] = {
     "TRAINER": TRAINERS,
 }
 # On this disk; they do not change what a run is.
-PLACES = ("OUTPUT_DIR", "DATASET.ROOT", "META.PAIRS.ROOT", "META.PAIRS.CACHE")
+PLACES = (
+    *("OUTPUT_DIR", "DATASET.ROOT", "CACHE.DIR", "CACHE.LIMIT"),
+    *("META.PAIRS.ROOT", "META.PAIRS.CACHE"),
+)
 
 
 def options_of(cls: type) -> dict:
@@ -189,7 +192,7 @@ def settings(cfg: CfgNode) -> dict:
         for parent in parents:
             node = node.get(parent, {})
         node.pop(leaf, None)
-    return plain
+    return {key: value for key, value in plain.items() if value != {}}
 
 
 def config_hash(cfg: CfgNode) -> str:

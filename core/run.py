@@ -60,6 +60,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, "
             f"to {folder}"
         )
+        if session.views:
+            logger.info(f"{session.views} fixed views a picture, each encoded once")
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
         seconds = fit(
@@ -77,6 +79,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             "classes": classes,
             "images": len(items),
             "epochs": cfg.OPTIM.MAX_EPOCH,
+            "views": session.views or "another one each epoch",
             "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
         }
         if trainer.note:
