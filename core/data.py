@@ -1,6 +1,7 @@
 """From items to batches: transforms, and loaders whose every draw depends on the seed alone."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -102,15 +103,26 @@ class Batches:
         self.pictures = ImageItems(items, read, transform, drawn or 0)
         if views and memory:
             self.pictures.picture = Kept(self.pictures.view, memory / max(1, workers))
+        self.workers = workers
+        self._make_loader()
+
+    def _make_loader(self) -> None:
         self.plan = _Plan(len(self.positions(0)))
         self.loader = DataLoader(
             self.pictures,
             batch_sampler=self.plan,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
         )
+
+    def in_order(self) -> "Batches":
+        """Return batches of the same views of all items, as they stand."""
+        ordered = copy(self)
+        ordered.seed = None
+        ordered._make_loader()
+        return ordered
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -5,6 +5,7 @@ import platform
 from importlib.metadata import version
 
 import torch
+from torch import nn
 
 from softprompt.core.dataset import FileReader
 from softprompt.core.kept import Kept
@@ -16,7 +17,6 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "pillow")
 
 def model_fingerprint(clip) -> str:
     """Return a hash of a frozen CLIP's weights, its modules, its precision and where it runs."""
-    digest = hashlib.sha256()
     device = clip.device.type
     where = (
         (torch.cuda.get_device_name(clip.device), torch.backends.cuda.matmul.allow_tf32)
@@ -26,10 +26,15 @@ def model_fingerprint(clip) -> str:
     versions = [(package, version(package)) for package in PACKAGES]
     # Modules tell of what no weight says, such as the activation.
     said = (clip.name, repr(clip.model), clip.precision, device, *where, versions)
-    digest.update(repr(said).encode())
-    for name, value in sorted(clip.model.state_dict().items()):
+    return hashlib.sha256(repr((weights_fingerprint(clip.model), *said)).encode()).hexdigest()
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Return a hash of a model's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

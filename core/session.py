@@ -105,27 +105,23 @@ class Session:
         return self.cfg.INPUT.VIEWS if draws(self.cfg.INPUT.TRANSFORMS) else 1
 
     def training_batches(self, items: list[Item]) -> Batches | FixedViews:
-        room = self.cfg.DATALOADER.MEMORY
-        batches = self._training_batches(items, seed_of(self.cfg, "DATALOADER"), room)
-        if not self.views:
-            return batches
-        ordered = self._training_batches(items, None, 0)
-        return FixedViews(batches, partial(self._known, ordered, pictures=False), self.clip)
-
-    def _training_batches(self, items: list[Item], seed: int | None, memory: float) -> Batches:
         node = self.cfg.INPUT
-        return Batches(
+        batches = Batches(
             items,
             self.pictures.kept,
             training_transform(node.TRANSFORMS, self.preprocessing, node.RRCROP_SCALE),
             batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
-            seed=seed,
+            seed=seed_of(self.cfg, "DATALOADER"),
             augment_seed=seed_of(self.cfg, "INPUT"),
             views=self.views,
-            memory=memory,
+            memory=self.cfg.DATALOADER.MEMORY,
             device=self.clip.device,
         )
+        if not self.views:
+            return batches
+        known = partial(self._known, batches.in_order(), pictures=False)
+        return FixedViews(batches, known, self.clip)
 
     def test_batches(self, subset: str) -> Batches:
         return Batches(

@@ -208,7 +208,7 @@ def test_views_take_turns_and_their_features_are_those_of_the_pictures(
     transform = training_transform(FLIPPED, HALF, (0.3, 1.0))
     options = {"batch_size": 3, "augment_seed": 7, "views": 2, "workers": workers}
     shuffled = Batches(ITEMS, pictures, transform, seed=5, memory=1.0, **options)
-    ordered = Batches(ITEMS, pictures, transform, **options)
+    ordered = shuffled.in_order()
     read = ordered.epoch
     if kept:
         stored = StoredBatches(
