@@ -39,12 +39,9 @@ class PublishedResults:
         self.found: dict[tuple, Published] = {}
         with open(file, newline="", encoding="utf-8") as opened:
             for row in csv.DictReader(opened):
-                decimals = len(row["value"].partition(".")[2])
                 place = row["config"], row["protocol"], row["backbone"], row["dataset"]
                 key = (*place, row["metric"], int(row["shots"]))
-                self.found[key] = Published(
-                    float(row["value"]), row["method"], row["source"], 0.5 * 10**-decimals
-                )
+                self.found[key] = Published(float(row["value"]), row["method"], row["source"])
 
     def beside(self, table: Table, runs: Iterable[Run]) -> Table:
         """Return the table with what was published of its numbers beside them."""

@@ -84,7 +84,8 @@ def shown(cell: Cell, form: str = ".1f") -> str:
         text += f" ±{cell.half:.1f}"
     if cell.published is not None:
         mark = "*" if cell.outside else ""
-        text += f" [{cell.published.value:.1f} {cell.difference:+.1f}{mark}]"
+        difference = round(cell.difference, 1) + 0.0  # no minus zero
+        text += f" [{cell.published.value:.1f} {difference:+.1f}{mark}]"
     return text
 
 
