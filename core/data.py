@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from torchvision import transforms
 
+from softprompt.core import parallel
 from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
 from softprompt.core.seeding import derive, seeded
@@ -64,8 +65,25 @@ class _Order(Sampler):
         return iter([(self.epoch, position) for position in order])
 
 
+class _Parts:
+    """What this process reads of each batch."""
+
+    def __init__(self, batches: BatchSampler):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in self.batches:
+            yield batch[parallel.part(len(batch))] if parallel.divides(len(batch)) else batch
+
+
 class Batches:
-    """Batches of one item list; ``epoch(n)`` iterates over them in that epoch's order."""
+    """Batches of one item list; ``epoch(n)`` iterates over them in that epoch's order.
+
+    Several processes read a part of each batch and are given the whole.
+    """
 
     def __init__(
         self,
@@ -88,15 +106,18 @@ class Batches:
         """
         self.device = torch.device(device)
         self.order = _Order(len(items), seed)
+        self.batch_size = batch_size
         drawn = seed if augment_seed is None else augment_seed
         self.loader = DataLoader(
             ImageItems(items, read, transform, drawn or 0),
-            batch_size=batch_size,
-            sampler=self.order,
+            batch_sampler=_Parts(
+                BatchSampler(
+                    self.order, batch_size, drop_last=seed is not None and len(items) >= batch_size
+                )
+            ),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device.type == "cuda",
-            drop_last=seed is not None and len(items) >= batch_size,
             generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
         )
 
@@ -106,13 +127,15 @@ class Batches:
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
         self.order.epoch = epoch
         try:
-            for images, labels in self.loader:
-                yield Batch(
-                    images.to(self.device, non_blocking=True),
-                    labels.to(self.device, non_blocking=True),
-                )
+            for index, (images, labels) in enumerate(self.loader):
+                total = min(self.batch_size, self.order.count - index * self.batch_size)
+                yield Batch(self._whole(images, total), self._whole(labels, total))
         except UserError as error:  # from a worker it arrives wrapped in that worker's traceback
             raise UserError(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
+
+    def _whole(self, own: torch.Tensor, total: int) -> torch.Tensor:
+        own = own.to(self.device, non_blocking=True)
+        return parallel.gathered(own, total) if parallel.divides(total) else own
 
 
 def training_transform(

@@ -2,19 +2,16 @@
 
 import time
 from functools import cached_property
-from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
 from softprompt.core import results
-from softprompt.core.backbone import RANDOM, build_clip, warnings_of
-from softprompt.core.clip import FrozenCLIP
+from softprompt.core.backbone import RANDOM, warnings_of
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
-from softprompt.core.dataset import Dataset, Item
+from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
-from softprompt.core.evaluate import harmonic_mean, predict, score, score_generalized
+from softprompt.core.evaluate import predict, score, score_generalized
 from softprompt.core.fewshot import (
     balanced_sample,
     check_every_class,
@@ -23,31 +20,24 @@ from softprompt.core.fewshot import (
 )
 from softprompt.core.fewshot_file import draw
 from softprompt.core.log import logger
+from softprompt.core.memory import peak_memory
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.prompts.zeroshot import ZeroShot
-from softprompt.core.registry import DATASETS, PROMPT_LEARNERS
+from softprompt.core.registry import PROMPT_LEARNERS
 from softprompt.core.seeding import STREAMS, seed_of, seeded
+from softprompt.core.shared import Shared
 from softprompt.core.templates import templates_of
-
-ZERO_SHOT = "zero-shot CLIP"
 
 
 class Session:
     """What training, evaluation and prediction of one configuration have in common."""
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, shared: Shared | None = None):
         self.cfg = cfg
-        self.dataset: Dataset = DATASETS[cfg.DATASET.NAME](
-            Path(cfg.DATASET.ROOT).expanduser(), **options_from(cfg, "DATASET")
-        )
-        self.splits = self.dataset.splits()
-        device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-        backbone = cfg.MODEL.BACKBONE
-        self.clip: FrozenCLIP = build_clip(
-            backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device
-        )
-        self.clip.memory_limit = cfg.MODEL.MEMORY_LIMIT
+        shared = shared or Shared()
+        self.dataset, self.splits = shared.dataset(cfg)
+        self.clip = shared.clip(cfg)
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:
@@ -130,7 +120,7 @@ class Session:
             models = {name: self.model(learner, subset)}
             if self.cfg.TEST.ZERO_SHOT:
                 plain = ZeroShot(self.clip, names, templates=templates)
-                models = {ZERO_SHOT: self.model(plain, subset), **models}
+                models = {results.ZERO_SHOT: self.model(plain, subset), **models}
             logits, labels = predict(models, batches.epoch())
             measure = score_generalized if subset == "generalized" else score
             for model in models:
@@ -138,7 +128,7 @@ class Session:
         means = {}
         if {"base", "new"} <= set(subsets):
             means = {
-                model: harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
+                model: results.harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
                 for model, by_set in scores.items()
             }
         logger.info(results.table(scores, means))
@@ -163,6 +153,7 @@ class Session:
             "config_hash": config_hash(self.cfg),
             "environment": results.environment(),
             "seconds": {"evaluate": time.perf_counter() - began},
+            "peak_memory": peak_memory(),
         }
 
     def warnings(self) -> list[str]:

@@ -11,6 +11,7 @@ from _controls import CONTROLS, CURVES, LEARNERS, META, SHOTS, Control, Trained
 from _controls_table import markdown
 from _ending import ends_in_one_line
 from _workers import attempt, outcomes
+from matrix import shared
 
 TABLE = "controls.md"
 
@@ -67,9 +68,9 @@ def train_one(run: Trained) -> str:
     from softprompt.core.run import evaluate, train
 
     def work() -> None:
-        train(run.configuration(), resume=True)
+        train(run.configuration(), resume=True, shared=shared())
         for cfg, epoch, subsets in run.evaluations():
-            evaluate(cfg, str(run.folder), epoch, subsets)
+            evaluate(cfg, str(run.folder), epoch, subsets, shared=shared())
 
     return attempt(work, run.folder.with_name(f"{run.folder.name}-error.txt"))
 

@@ -146,6 +146,14 @@ def trained_by_none(cfg, pairs: list[str]) -> list[str]:
     return found
 
 
+@functools.cache
+def shared():
+    """What the runs of this process have in common."""
+    from softprompt.core.shared import Shared
+
+    return Shared()
+
+
 def run_cell(job: tuple[Cell, list[str]]) -> str:
     """Run one cell in a worker; return "" or, in one line, what went wrong."""
     from softprompt.core.run import evaluate, train
@@ -155,9 +163,9 @@ def run_cell(job: tuple[Cell, list[str]]) -> str:
     def work() -> None:
         cfg = configuration(cell, pairs)
         if cell.trainer:
-            train(cfg, resume=True)
+            train(cfg, resume=True, shared=shared())
         else:
-            evaluate(cfg)
+            evaluate(cfg, shared=shared())
 
     return attempt(work, cell.folder.with_name(f"{cell.folder.name}-error.txt"))
 
