@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _controls import CONTROLS, CURVES, LEARNERS, META, SHOTS, Control, Trained
+from _controls import CONTROLS, CURVES, LEARNERS, SHOTS, Control, Trained
 from _controls_table import markdown
 from _ending import ends_in_one_line
 from _workers import attempt, outcomes
@@ -40,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def plan(given: argparse.Namespace) -> tuple[list[Control], list[Trained]]:
-    """Return the meta-trainings and the trainings, the first seed's before the others'."""
+    """Return the meta-trainings and the trainings, those of the main table first."""
     output = Path(given.output_dir).expanduser()
     found = [
         Trained(output, learner, name, shots, seed)
@@ -50,7 +50,7 @@ def plan(given: argparse.Namespace) -> tuple[list[Control], list[Trained]]:
         for shots in (SHOTS if name in CURVES else SHOTS[-1:])
     ]
     controls = dict.fromkeys(run.control for run in found if run.control.name)
-    return [c for c in controls if c.name in META], found
+    return list(controls), sorted(found, key=lambda run: not run.most_shots)
 
 
 def meta_train_one(control: Control) -> str:
