@@ -1,6 +1,36 @@
 """Jobs in worker processes, of which each runs many."""
 
+import logging
+import traceback
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+
+def attempt(work: Callable[[], object], report: Path) -> str:
+    """Do a worker's work in one thread; return "" or, in one line, what went wrong.
+
+    Args:
+        report: the file that the traceback of what the user cannot mend is written to.
+    """
+    import torch
+
+    from softprompt.core.errors import UserError
+    from softprompt.core.log import logger
+
+    torch.set_num_threads(1)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    report.unlink(missing_ok=True)
+    try:
+        work()
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # of a plugin, above all: the other runs go on
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(traceback.format_exc())
+        last = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
+        return f"{last} (see {report})"
+    return ""
 
 
 def outcomes(work: Callable, jobs: Iterable, count: int) -> Iterator[tuple[object, str]]:
