@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softprompt.core.chunks import encode_within
+from softprompt.core.divided import divide_images, divide_text
 from softprompt.core.feature_store import FeatureStore, key_of
 from softprompt.core.fingerprint import model_fingerprint
 from softprompt.core.prompts.base import Prompts
+from softprompt.core.towers.block import packed_bytes
+from softprompt.core.towers.linear import packs
 from softprompt.core.towers.pick import image_tower, text_tower
 from softprompt.core.towers.text import Sentences
 from softprompt.core.towers.walk import at_least_single
@@ -38,6 +41,7 @@ class FrozenCLIP:
         weights: str = "random",
         precision: str = "fp32",
         memory_limit: float = 4.0,
+        packed: str = "auto",
         device: str | torch.device = "cpu",
     ):
         """Freeze ``model`` on ``device``.
@@ -50,6 +54,7 @@ class FrozenCLIP:
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
             memory_limit: gigabytes that the text tower may keep for backward passes.
+            packed: lay weights out for oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
@@ -60,8 +65,9 @@ class FrozenCLIP:
         self.precision = precision
         self.memory_limit = memory_limit
         self.device = torch.device(device)
-        self.text = text_tower(self.model, tokenizer)
-        self.image = image_tower(self.model.visual)
+        self.packed = precision == "fp32" and packs(packed)
+        self.text = text_tower(self.model, tokenizer, self.packed)
+        self.image = image_tower(self.model.visual, self.packed)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
         self.store: FeatureStore | None = None  # of hand-written sentences' features
         self._class_features: dict[tuple, Tensor] = {}
@@ -92,6 +98,12 @@ class FrozenCLIP:
         return self.text.dim
 
     @property
+    def packed_bytes(self) -> int:
+        """What the copies of weights laid out for oneDNN take."""
+        towers = (self.text, self.image)
+        return sum(packed_bytes(getattr(tower, "blocks", None) or []) for tower in towers)
+
+    @property
     def image_size(self) -> tuple[int, int]:
         size = self.model.visual.image_size
         return tuple(size) if isinstance(size, tuple | list) else (size, size)
@@ -101,6 +113,9 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
+        return divide_images(self._encode_image, images, prompts)
+
+    def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         with self._precision():
             return at_least_single(self.image(images, prompts))
 
@@ -113,8 +128,8 @@ class FrozenCLIP:
                 return features
 
         def encode() -> Tensor:
-            with self._precision(), torch.no_grad():
-                return at_least_single(self.image(images, NOTHING))
+            with torch.no_grad():
+                return divide_images(self._encode_image, images, NOTHING)
 
         expectation = self._expected or (lambda: None, None, None)
         expected, expected_state, source = expectation
@@ -141,7 +156,10 @@ class FrozenCLIP:
             with self._precision():
                 return at_least_single(self.text(sentences, prompts))
 
-        return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
+        def encode_own(sentences: Sentences, prompts: Prompts) -> Tensor:
+            return encode_within(self.memory_limit, encode, self.text, sentences, prompts)
+
+        return divide_text(encode_own, sentences, prompts)
 
     def sentences(
         self, classnames, template: str, n_context: int = 0, position: str = "end"

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 from torchvision.transforms import v2
 
+from softprompt.core import parallel
 from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
 from softprompt.core.kept import Kept
@@ -52,7 +53,7 @@ class ImageItems(Dataset):
 
 
 class _Plan(Sampler):
-    """The batches to load next, as lists of (view, position)."""
+    """The batches to load next, as lists of (view, position), of each what this process reads."""
 
     def __init__(self, batches: int):
         self.count = batches
@@ -62,11 +63,15 @@ class _Plan(Sampler):
         return self.count
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
+        for batch in self.batches:
+            yield batch[parallel.part(len(batch))] if parallel.divides(len(batch)) else batch
 
 
 class Batches:
-    """Batches of one item list; ``epoch(n)`` iterates over them in that epoch's order."""
+    """Batches of one item list; ``epoch(n)`` iterates over them in that epoch's order.
+
+    Several processes read a part of each batch and are given the whole.
+    """
 
     def __init__(
         self,
@@ -146,13 +151,15 @@ class Batches:
         """Yield batches of the items at these positions."""
         self.plan.batches = [[(view, position) for position in batch] for batch in batches]
         try:
-            for images, labels in self.loader:
-                yield Batch(
-                    images.to(self.device, non_blocking=True),
-                    labels.to(self.device, non_blocking=True),
-                )
+            for (images, labels), batch in zip(self.loader, batches, strict=True):
+                total = len(batch)
+                yield Batch(self._whole(images, total), self._whole(labels, total))
         except UserError as error:  # from a worker it arrives wrapped in that worker's traceback
             raise UserError(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
+
+    def _whole(self, own: torch.Tensor, total: int) -> torch.Tensor:
+        own = own.to(self.device, non_blocking=True)
+        return parallel.gathered(own, total) if parallel.divides(total) else own
 
 
 def training_transform(

@@ -10,6 +10,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 FILE = "results.json"
+ZERO_SHOT = "zero-shot CLIP"  # the model beside the trained one in a run's results
 PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "torchmetrics", "numpy")
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from softprompt.core import checkpoint, results
+from softprompt.core import checkpoint, parallel, results
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
 from softprompt.core.log import log_to_file, logger
 from softprompt.core.loop import fit
+from softprompt.core.memory import start_measuring
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import TRAINERS
@@ -36,6 +37,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     if resume and (folder / results.FILE).is_file():
         return _finished(folder)
 
+    start_measuring()
     # Whatever can be found wrong is found before the folder is made.
     session = Session(cfg, shared)
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -83,8 +85,9 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         if trainer.note:
             found["train"]["note"] = trainer.note
         found["seconds"]["train"] = seconds
-        results.write(folder, found)
-        checkpoint.finish(folder / "checkpoints")
+        if parallel.writes():
+            results.write(folder, found)
+            checkpoint.finish(folder / "checkpoints")
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
@@ -107,6 +110,7 @@ def evaluate(
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
         shared: as for ``train``.
     """
+    start_measuring()
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
     run = Path(model_dir).expanduser()
@@ -140,14 +144,22 @@ def evaluate(
         logger.info(f"evaluating {source}")
         found = session.report(learner, tested, name)
         found["prompts"] = source
-        results.write(folder, found)
+        if parallel.writes():
+            results.write(folder, found)
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
 
 @contextmanager
 def _writing(cfg: CfgNode, folder: Path):
-    """Make the run's folder, save the configuration in it and log to it."""
+    """Make the run's folder, save the configuration in it and log to it.
+
+    Of several processes the first one does, after all have seen the folder as it was.
+    """
+    parallel.meet()
+    if not parallel.writes():
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_config(cfg, folder)
     handler = log_to_file(folder)
@@ -163,7 +175,8 @@ def _writing(cfg: CfgNode, folder: Path):
 
 def _finished(folder: Path) -> dict:
     found = json.loads((folder / results.FILE).read_text())
-    checkpoint.finish(folder / "checkpoints")
+    if parallel.writes():
+        checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")
     logger.info(results.table(found["results"], found["harmonic_mean"]))
     return found
@@ -183,5 +196,5 @@ def _check_nothing_trained(cfg: CfgNode, learner: PromptLearner) -> None:
     if any(True for _ in learner.parameters()):
         raise UserError(
             f"--eval-only needs --model-dir RUN, the run whose {cfg.PROMPT.NAME} prompts to "
-            "evaluate; only PROMPT.NAME zeroshot needs none"
+            "evaluate; only what has nothing to train, such as zeroshot, needs none"
         )

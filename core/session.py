@@ -6,7 +6,7 @@ from functools import cached_property, partial
 
 from yacs.config import CfgNode
 
-from softprompt.core import results
+from softprompt.core import parallel, results
 from softprompt.core.backbone import RANDOM, warnings_of
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import (
@@ -27,6 +27,7 @@ from softprompt.core.fewshot import (
 )
 from softprompt.core.fewshot_file import draw
 from softprompt.core.log import logger
+from softprompt.core.memory import peak_memory
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.prompts.zeroshot import ZeroShot
@@ -36,8 +37,6 @@ from softprompt.core.shared import Shared
 from softprompt.core.stored_batches import FixedViews, StoredBatches
 from softprompt.core.templates import templates_of
 from softprompt.core.trainer import Batch
-
-ZERO_SHOT = "zero-shot CLIP"
 
 
 class Session:
@@ -51,7 +50,8 @@ class Session:
         self.pictures = shared.pictures(cfg)
         # One run alone reads its test pictures once, and asks for no feature twice.
         self.read_test = self.pictures.kept if several else self.pictures.read
-        self.store = shared.store(cfg) if several or cfg.CACHE.DIR else None
+        stores = (several or cfg.CACHE.DIR) and parallel.count() == 1  # else: parts, by all or none
+        self.store = shared.store(cfg) if stores else None
         self.clip = shared.clip(cfg)
         self.clip.store = self.store if cfg.CACHE.DIR else None
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
@@ -154,7 +154,7 @@ class Session:
             models = {name: self.model(learner, subset)}
             if self.cfg.TEST.ZERO_SHOT:
                 plain = ZeroShot(self.clip, names, templates=templates)
-                models = {ZERO_SHOT: self.model(plain, subset), **models}
+                models = {results.ZERO_SHOT: self.model(plain, subset), **models}
             tested = self._known(batches, pictures=need_pictures(models.values()))
             logits, labels = predict(models, tested)
             measure = score_generalized if subset == "generalized" else score
@@ -188,6 +188,7 @@ class Session:
             "config_hash": config_hash(self.cfg),
             "environment": results.environment(),
             "seconds": {"evaluate": time.perf_counter() - began},
+            "peak_memory": peak_memory(),
         }
 
     def warnings(self) -> list[str]:

@@ -5,10 +5,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from yacs.config import CfgNode
 
-from softprompt.core.backbone import build_clip
+from softprompt.core.backbone import configured_clip
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import options_from
 from softprompt.core.data import TORCHVISION
@@ -44,14 +43,9 @@ class Shared:
 
     def clip(self, cfg: CfgNode) -> FrozenCLIP:
         """Return the frozen CLIP of a configuration."""
-        node = cfg.MODEL
-        device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-        key = (node.BACKBONE.NAME, node.BACKBONE.PRETRAINED, node.PRECISION, device)
-        key += (node.MEMORY_LIMIT,)
+        key = cfg.MODEL.dump(), cfg.USE_CUDA
         if key not in self._clips:
-            clip = build_clip(*key[:4])
-            clip.memory_limit = node.MEMORY_LIMIT
-            self._clips[key] = clip
+            self._clips[key] = configured_clip(cfg)
         return self._clips[key]
 
     def dataset(self, cfg: CfgNode) -> tuple[Dataset, dict[str, list[Item]]]:

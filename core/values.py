@@ -58,6 +58,7 @@ def _literal(text: str):
 CHOICES = {
     "DATASET.SUBSAMPLE_CLASSES": ("all", "base", "new"),
     "MODEL.PRECISION": ("fp32", "bf16", "fp16"),
+    "MODEL.PACKED": ("auto", "on", "off"),
     "OPTIM.NAME": ("sgd", "adamw"),
     "OPTIM.LR_SCHEDULER": ("cosine", "constant"),
     "INPUT.BACKEND": ("pil", "torchvision"),

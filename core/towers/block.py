@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softprompt.core.towers.linear import frozen_linear
+from softprompt.core.towers.linear import PackedLinear, frozen_linear
 
 QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
@@ -19,17 +19,18 @@ class Block:
     the vectors around it, which leaves one operation of five.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, pack: bool):
+        linear = partial(frozen_linear, pack=pack)
         attention, mlp = module.attn, module.mlp
         width = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         self.heads = attention.num_heads
         self.norm_1, self.norm_2 = module.ln_1, module.ln_2
         self.scale_1, self.scale_2 = module.ls_1, module.ls_2
-        self.in_projection = frozen_linear(weight, bias)
-        self.query = frozen_linear(weight[:width], bias[:width])
-        self.key_value = frozen_linear(weight[width:], bias[width:])
-        self.out_projection = frozen_linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.in_projection = linear(weight, bias)
+        self.query = linear(weight[:width], bias[:width])
+        self.key_value = linear(weight[width:], bias[width:])
+        self.out_projection = linear(attention.out_proj.weight, attention.out_proj.bias)
         self.activation, gain = mlp.gelu, 1.0
         if _is_quick(module):
             self.activation, gain = F.silu, QUICK
@@ -41,8 +42,8 @@ class Block:
                 eps=module.ln_2.eps,
             )
         self.share = 1 / gain  # of the MLP's output
-        self.up = frozen_linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
-        self.down = frozen_linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
+        self.up = linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
+        self.down = linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return ``x`` ``(rows, tokens, width)`` after the block."""
@@ -73,6 +74,12 @@ class Block:
         return torch.add(x, self.scale_2(self.down(hidden)), alpha=self.share)
 
 
+def packed_bytes(blocks: list) -> int:
+    """Return what the packed copies of some blocks' weights take."""
+    layers = [part for block in blocks for part in vars(block).values()]
+    return sum(layer.bytes for layer in layers if isinstance(layer, PackedLinear))
+
+
 def _is_quick(module: nn.Module) -> bool:
     """Whether the MLP is one that QuickGELU's constant can be moved through."""
     from open_clip.transformer import LayerNorm, QuickGELU
@@ -81,12 +88,15 @@ def _is_quick(module: nn.Module) -> bool:
     return plain and type(module.mlp.gelu) is QuickGELU
 
 
-def blocks_of(modules: nn.ModuleList) -> list[Block] | None:
-    """Return the blocks in parts, or None where they are not open_clip's plain ones."""
+def blocks_of(modules: nn.ModuleList, pack: bool = False) -> list[Block] | None:
+    """Return the blocks in parts, or None where they are not open_clip's plain ones.
+
+    ``pack`` lays their weights out for oneDNN; see ``linear.py``.
+    """
     from open_clip.transformer import ResidualAttentionBlock
 
     plain = all(type(m) is ResidualAttentionBlock and not hasattr(m, "ln_1_kv") for m in modules)
-    return [Block(module) for module in modules] if plain else None
+    return [Block(module, pack) for module in modules] if plain else None
 
 
 def attend(
