@@ -65,9 +65,9 @@ class FrozenCLIP:
         self.precision = precision
         self.memory_limit = memory_limit
         self.device = torch.device(device)
-        pack = precision == "fp32" and packs(packed)
-        self.text = text_tower(self.model, tokenizer, pack)
-        self.image = image_tower(self.model.visual, pack)
+        self.packed = precision == "fp32" and packs(packed)
+        self.text = text_tower(self.model, tokenizer, self.packed)
+        self.image = image_tower(self.model.visual, self.packed)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
         self.store: FeatureStore | None = None  # of hand-written sentences' features
         self._class_features: dict[tuple, Tensor] = {}

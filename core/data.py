@@ -53,7 +53,7 @@ class ImageItems(Dataset):
 
 
 class _Plan(Sampler):
-    """The batches to load next, as lists of (view, position)."""
+    """The batches to load next, as lists of (view, position), of each what this process reads."""
 
     def __init__(self, batches: int):
         self.count = batches

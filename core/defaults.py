@@ -55,7 +55,8 @@ def defaults() -> CfgNode:
 
     cfg.CACHE = CfgNode()
     # A folder of features that any run may use, of test pictures and hand-written sentences above
-    # all; "": none. A feature is found only where all that it depends on is the same.
+    # all; "": none. A feature is found only where all that it depends on is the same. One run on
+    # several processes, whose batches are divided, does without.
     cfg.CACHE.DIR = ""
     cfg.CACHE.LIMIT = 10.0  # gigabytes that it may take; the least recently used go first
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from softprompt.core.dataset import FileReader
 from softprompt.core.kept import Kept
-from softprompt.core.towers.linear import packing_pays
 
 # Their versions may change a feature's last bits, or what a transform does.
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "pillow")
@@ -21,7 +20,7 @@ def model_fingerprint(clip) -> str:
     where = (
         (torch.cuda.get_device_name(clip.device), torch.backends.cuda.matmul.allow_tf32)
         if device == "cuda"
-        else (platform.machine(), torch.backends.cpu.get_cpu_capability(), packing_pays())
+        else (platform.machine(), torch.backends.cpu.get_cpu_capability(), clip.packed)
     )
     versions = [(package, version(package)) for package in PACKAGES]
     # Modules tell of what no weight says, such as the activation.

@@ -90,8 +90,8 @@ def test_model_and_dataset_are_made_once(configuration, tmp_path, monkeypatch):
     from softprompt.core import shared as module
 
     built = []
-    build = module.build_clip
-    monkeypatch.setattr(module, "build_clip", lambda *key: built.append(key) or build(*key))
+    build = module.configured_clip
+    monkeypatch.setattr(module, "configured_clip", lambda cfg: built.append(cfg) or build(cfg))
     shared = Shared()
     train(configuration("coop", "one"), shared=shared)
     train(configuration("vpt", "two", "SEED", "5"), shared=shared)
