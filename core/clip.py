@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softprompt.core.chunks import encode_within
+from softprompt.core.chunks import encode_images_within, encode_within
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.towers.block import packed_bytes
 from softprompt.core.towers.linear import packs
@@ -48,7 +48,7 @@ class FrozenCLIP:
             name: the backbone's name, as checkpoints and results state it.
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
-            memory_limit: gigabytes that the text tower may keep for backward passes.
+            memory_limit: gigabytes that each tower may keep for backward passes.
             packed: lay weights out for oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
 
         Raises:
@@ -106,8 +106,14 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
-        with self._precision():
-            return at_least_single(self.image(images, prompts))
+
+        def encode(images: Tensor, prompts: Prompts) -> Tensor:
+            with self._precision():
+                return at_least_single(self.image(images, prompts))
+
+        if not self.image_depth:  # it takes no prompts
+            return encode(images, prompts)
+        return encode_images_within(self.memory_limit, encode, self.image, images, prompts)
 
     def _plain_features(self, images: Tensor) -> Tensor:
         """Features without prompts, once for the student and the teacher of a step."""
