@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softprompt.core.chunks import encode_within
+from softprompt.core.chunks import encode_images_within, encode_within
 from softprompt.core.divided import divide_images, divide_text
 from softprompt.core.feature_store import FeatureStore, key_of
 from softprompt.core.fingerprint import model_fingerprint
@@ -53,7 +53,7 @@ class FrozenCLIP:
             name: the backbone's name, as checkpoints and results state it.
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
-            memory_limit: gigabytes that the text tower may keep for backward passes.
+            memory_limit: gigabytes that each tower may keep for backward passes.
             packed: lay weights out for oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
 
         Raises:
@@ -113,7 +113,15 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
-        return divide_images(self._encode_image, images, prompts)
+        if not self.image_depth:  # it takes no prompts
+            return divide_images(self._encode_image, images, prompts)
+
+        def encode_own(images: Tensor, prompts: Prompts) -> Tensor:
+            return encode_images_within(
+                self.memory_limit, self._encode_image, self.image, images, prompts
+            )
+
+        return divide_images(encode_own, images, prompts)
 
     def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         with self._precision():

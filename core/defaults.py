@@ -47,7 +47,7 @@ def defaults() -> CfgNode:
     cfg.MODEL.BACKBONE.NAME = "ViT-B/16"  # CoOp's or open_clip's name, or "tiny"
     cfg.MODEL.BACKBONE.PRETRAINED = "openai"  # open_clip's tag, a file, or "" for random weights
     cfg.MODEL.PRECISION = "fp32"  # inside CLIP's towers: fp32, bf16 or fp16; prompts stay fp32
-    # Gigabytes that the text tower may keep for gradients; classes beyond are computed in chunks.
+    # Gigabytes that each tower may keep for gradients; beyond, it computes in chunks, and again.
     cfg.MODEL.MEMORY_LIMIT = 4.0
     # Copies of the weights, laid out for oneDNN, on the CPU in fp32: on, off, or auto, where it is
     # known to be much faster. It takes up to twice the memory of the weights.

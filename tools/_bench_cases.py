@@ -137,7 +137,8 @@ class Case:
             return [Part(run, TEST_IMAGES / size)]
         prompts = model.prompts()
         text = torch.no_grad()(lambda: model.encode_text(prompts))
-        classifier = torch.no_grad()(Classifier)(model)
+        with torch.no_grad():
+            classifier = Classifier(model)
         batch = torch.no_grad()(lambda: classifier(images.clone(), {}))
         return [
             Part(text, TEST_IMAGES / TEST_BATCH if reference else 1),
