@@ -8,10 +8,10 @@ from typing import NamedTuple
 from matrix import BUDGET, CONFIGS, own_options
 
 GRAM = CONFIGS / "gram"
-# name: the prompt learner, and the files of its options under meta-training and training
+# name: the prompt learner, and its configurations of meta-training and of training
 LEARNERS = {
-    "coop": ("coop", GRAM / "coop_tiny.yaml"),
-    "unigram": ("ivlp", GRAM / "tiny.yaml"),
+    "coop": ("coop", GRAM / "meta_coop_tiny.yaml", GRAM / "coop_tiny.yaml"),
+    "unigram": ("ivlp", GRAM / "meta_tiny.yaml", GRAM / "tiny.yaml"),
 }
 # what is meta-trained: the settings that differ from the default
 META = {
@@ -60,15 +60,12 @@ class Control(NamedTuple):
     def configuration(self):
         from softprompt.core.gram.meta_config import load_meta_config
 
-        learner, file = LEARNERS[self.learner]
         flags = {
-            "PROMPT.NAME": learner,
             "OUTPUT_DIR": str(self.folder),
             "META.PAIRS.CACHE": str(self.output / "pairs"),
-            **own_options("PROMPT", learner, file),
             **META[self.name],
         }
-        return load_meta_config(str(GRAM / "meta_tiny.yaml"), flags)
+        return load_meta_config(str(LEARNERS[self.learner][1]), flags)
 
     def finished(self) -> bool:
         return (self.folder / "results.json").is_file()
@@ -107,7 +104,7 @@ class Trained(NamedTuple):
     def configuration(self, **changes):
         from softprompt.core.config import load_config
 
-        learner, file = LEARNERS[self.learner]
+        learner, _, file = LEARNERS[self.learner]
         options = {f"TRAINER.GRAM.{key}": value for key, value in CONTROLS[self.name][1].items()}
         if self.control.name:
             options["TRAINER.GRAM.FILE"] = str(self.control.folder)
