@@ -23,8 +23,14 @@ COMPONENTS: dict[str, Registry] = {
     "PROMPT": PROMPT_LEARNERS,
     "TRAINER": TRAINERS,
 }
-# On this disk; they do not change what a run is.
-PLACES = ("OUTPUT_DIR", "DATASET.ROOT", "META.PAIRS.ROOT", "META.PAIRS.CACHE")
+# On this disk, or only drawn; they do not change what a run is.
+PLACES = (
+    "OUTPUT_DIR",
+    "DATASET.ROOT",
+    "META.PAIRS.ROOT",
+    "META.PAIRS.CACHE",
+    "TEST.TENSORBOARD",
+)
 
 
 def options_of(cls: type) -> dict:

@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import (
 
 from softprompt.core.fewshot import class_subset
 from softprompt.core.model import PromptedCLIP
+from softprompt.core.results import harmonic_mean
 from softprompt.core.trainer import Batch
 
 BINS = 15  # of the expected calibration error
@@ -100,8 +101,3 @@ def score_generalized(logits: Tensor, labels: Tensor, classnames: tuple[str, ...
     base, new = found["base"]["accuracy"], found["new"]["accuracy"]
     found["harmonic_mean"] = None if None in (base, new) else harmonic_mean(base, new)
     return found
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """``2 base new / (base + new)``, the field's H."""
-    return 2 * base * new / (base + new) if base + new else 0.0

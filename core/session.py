@@ -9,12 +9,13 @@ from yacs.config import CfgNode
 
 from softprompt.core import results
 from softprompt.core.backbone import RANDOM, build_clip, warnings_of
+from softprompt.core.board import Board
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
 from softprompt.core.dataset import Dataset, Item
 from softprompt.core.errors import UserError
-from softprompt.core.evaluate import harmonic_mean, predict, score, score_generalized
+from softprompt.core.evaluate import predict, score, score_generalized
 from softprompt.core.fewshot import (
     balanced_sample,
     check_every_class,
@@ -104,9 +105,10 @@ class Session:
             device=self.clip.device,
         )
 
-    def test_batches(self, subset: str) -> Batches:
+    def test_batches(self, subset: str, limit: int = 0) -> Batches:
+        """The test images, or so many of them, spread evenly over the classes."""
         return Batches(
-            self.test_items(subset),
+            balanced_sample(self.test_items(subset), limit),
             self.dataset.reader(),
             evaluation_transform(self.cfg.INPUT.TRANSFORMS, self.preprocessing),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
@@ -114,7 +116,9 @@ class Session:
             device=self.clip.device,
         )
 
-    def report(self, learner: PromptLearner, subsets: tuple[str, ...], name: str) -> dict:
+    def report(
+        self, learner: PromptLearner, subsets: tuple[str, ...], name: str, board: Board
+    ) -> dict:
         """Evaluate on each class set, print the table and return all but the training's part."""
         began = time.perf_counter()
         scores: dict[str, dict[str, dict]] = {}
@@ -131,13 +135,14 @@ class Session:
                 plain = ZeroShot(self.clip, names, templates=templates)
                 models = {results.ZERO_SHOT: self.model(plain, subset), **models}
             logits, labels = predict(models, batches.epoch())
+            board.draw(self, subset, models[name], logits[name], labels)
             measure = score_generalized if subset == "generalized" else score
             for model in models:
                 scores.setdefault(model, {})[subset] = measure(logits[model], labels, names)
         means = {}
         if {"base", "new"} <= set(subsets):
             means = {
-                model: harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
+                model: results.harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
                 for model, by_set in scores.items()
             }
         logger.info(results.table(scores, means))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from softprompt.core.evaluate import harmonic_mean
+from softprompt.core.results import harmonic_mean
 
 CONFIDENCE = 0.95
 ROUNDING = 0.05  # of published numbers, some of which have one decimal place
