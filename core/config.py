@@ -23,10 +23,10 @@ COMPONENTS: dict[str, Registry] = {
     "PROMPT": PROMPT_LEARNERS,
     "TRAINER": TRAINERS,
 }
-# On this disk; they do not change what a run is.
+# On this disk, or only drawn; they do not change what a run is.
 PLACES = (
     *("OUTPUT_DIR", "DATASET.ROOT", "CACHE.DIR", "CACHE.LIMIT"),
-    *("META.PAIRS.ROOT", "META.PAIRS.CACHE"),
+    *("META.PAIRS.ROOT", "META.PAIRS.CACHE", "TEST.TENSORBOARD"),
 )
 
 

@@ -84,6 +84,7 @@ def defaults() -> CfgNode:
     cfg.TEST.CLASSES = ()
     cfg.TEST.MAX_IMAGES = 0  # evaluate on a class-balanced sample of so many images; 0: all
     cfg.TEST.ZERO_SHOT = True  # report CLIP without prompts beside the trained ones
+    cfg.TEST.TENSORBOARD = ()  # draw there, of each class set: confusion, embeddings
     cfg.TEST.TEMPLATES = "coop"  # the dataset's hand-written sentence used for that
 
     cfg.PROMPT = CfgNode({"NAME": ""})

@@ -8,6 +8,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from softprompt.core import checkpoint, parallel, results
+from softprompt.core.board import Board
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
@@ -53,6 +54,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         trainer = TRAINERS[cfg.TRAINER.NAME](model, **options_from(cfg, "TRAINER"))
     trainer.prepare(Optim.from_config(cfg.OPTIM))
 
+    board = Board(folder, cfg.TEST.TENSORBOARD)
+
     with _writing(cfg, folder):
         session.describe()
         logger.info(
@@ -73,7 +76,9 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
-        found = session.report(learner, tested, f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}")
+        name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
+        found = session.report(learner, tested, name, board)
+        board.compare(cfg, found)
         found["trained_parameters"] = sum(value.numel() for value in model.params().values())
         found["train"] = {
             "classes": classes,
@@ -139,10 +144,11 @@ def evaluate(
         source = "CLIP without training"
         name = cfg.PROMPT.NAME
 
+    board = Board(folder, cfg.TEST.TENSORBOARD)
     with _writing(cfg, folder):
         session.describe()
         logger.info(f"evaluating {source}")
-        found = session.report(learner, tested, name)
+        found = session.report(learner, tested, name, board)
         found["prompts"] = source
         if parallel.writes():
             results.write(folder, found)

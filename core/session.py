@@ -8,6 +8,7 @@ from yacs.config import CfgNode
 
 from softprompt.core import parallel, results
 from softprompt.core.backbone import RANDOM, warnings_of
+from softprompt.core.board import Board
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import (
     Batches,
@@ -123,9 +124,10 @@ class Session:
         known = partial(self._known, batches.in_order(), pictures=False)
         return FixedViews(batches, known, self.clip)
 
-    def test_batches(self, subset: str) -> Batches:
+    def test_batches(self, subset: str, limit: int = 0) -> Batches:
+        """The test images, or so many of them, spread evenly over the classes."""
         return Batches(
-            self.test_items(subset),
+            balanced_sample(self.test_items(subset), limit),
             self.read_test,
             evaluation_transform(self.cfg.INPUT.TRANSFORMS, self.preprocessing),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
@@ -140,7 +142,9 @@ class Session:
         stored = StoredBatches(batches, self.clip, self.store, self.pictures.content)
         return stored.epoch(epoch, pictures)
 
-    def report(self, learner: PromptLearner, subsets: tuple[str, ...], name: str) -> dict:
+    def report(
+        self, learner: PromptLearner, subsets: tuple[str, ...], name: str, board: Board
+    ) -> dict:
         """Evaluate on each class set, print the table and return all but the training's part."""
         began = time.perf_counter()
         scores: dict[str, dict[str, dict]] = {}
@@ -158,6 +162,7 @@ class Session:
                 models = {results.ZERO_SHOT: self.model(plain, subset), **models}
             tested = self._known(batches, pictures=need_pictures(models.values()))
             logits, labels = predict(models, tested)
+            board.draw(self, subset, models[name], logits[name], labels)
             measure = score_generalized if subset == "generalized" else score
             for model in models:
                 scores.setdefault(model, {})[subset] = measure(logits[model], labels, names)

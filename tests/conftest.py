@@ -224,21 +224,26 @@ def build_results(base: float) -> dict:
     }
 
 
-@pytest.fixture
-def protocol_runs(tmp_path):
+def write_protocol_runs(out: Path) -> Path:
     """Write the results of two methods through two protocols; return their folder."""
+    places = ["base2new/{}/vit_b16/{}/shots_16"]
+    places += ["few_shot/{}/vit_b16/{}/shots_" + str(shots) for shots in (4, 8)]
+    for method, datasets in ACCURACY.items():
+        for dataset, bases in datasets.items():
+            for seed, base in enumerate(bases, 1):
+                for place in places:
+                    folder = out / place.format(method, dataset) / f"seed_{seed}"
+                    folder.mkdir(parents=True)
+                    (folder / "results.json").write_text(json.dumps(build_results(base)))
+    return out
 
-    def write() -> Path:
-        places = ["base2new/{}/vit_b16/{}/shots_16"]
-        places += ["few_shot/{}/vit_b16/{}/shots_" + str(shots) for shots in (4, 8)]
-        for method, datasets in ACCURACY.items():
-            for dataset, bases in datasets.items():
-                for seed, base in enumerate(bases, 1):
-                    for place in places:
-                        folder = tmp_path / "out" / place.format(method, dataset) / f"seed_{seed}"
-                        folder.mkdir(parents=True, exist_ok=True)
-                        text = json.dumps(build_results(base))
-                        (folder / "results.json").write_text(text)
-        return tmp_path / "out"
 
-    return write
+@pytest.fixture
+def protocol_runs(tmp_path) -> Path:
+    return write_protocol_runs(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def kept_protocol_runs(tmp_path_factory) -> Path:
+    """The same runs, for tests that only read them."""
+    return write_protocol_runs(tmp_path_factory.mktemp("runs") / "out")

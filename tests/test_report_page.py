@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -46,9 +47,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture
-def text(protocol_runs) -> str:
-    return as_html(build_report(find_runs([str(protocol_runs())])))
+@pytest.fixture(scope="module")
+def text(kept_protocol_runs) -> str:
+    return page_of(kept_protocol_runs)
+
+
+def page_of(out: Path) -> str:
+    return as_html(build_report(find_runs([str(out)])))
 
 
 def test_every_element_is_closed(text):
@@ -108,23 +113,21 @@ def test_all_numbers_are_in_the_page(text):
     }
 
 
-def test_the_same_runs_make_the_same_page(protocol_runs, text):
-    assert as_html(build_report(find_runs([str(protocol_runs())]))) == text
+def test_the_same_runs_make_the_same_page(kept_protocol_runs, text):
+    assert page_of(kept_protocol_runs) == text
 
 
 def test_what_is_missing_is_said_on_top(protocol_runs):
-    out = protocol_runs()
-    next(out.glob("base2new/maple/*/dtd/*/seed_2/results.json")).unlink()
-    page = as_html(build_report(find_runs([str(out)])))
+    next(protocol_runs.glob("base2new/maple/*/dtd/*/seed_2/results.json")).unlink()
+    page = page_of(protocol_runs / "base2new")
     top = Page(page[: page.index("<main>")]).words
     assert "Incomplete: 1 run missing" in top
-    assert "INCOMPLETE: maple/vit_b16: dtd, 16 shots, seed 2: no run" in top
+    assert "INCOMPLETE: maple: dtd, 16 shots, seed 2: no run" in top
 
 
 def test_names_are_escaped(protocol_runs):
-    out = protocol_runs()
-    (out / "base2new/coop").rename(out / "base2new/<b>&")
-    page = as_html(build_report(find_runs([str(out)])))
+    (protocol_runs / "base2new/coop").rename(protocol_runs / "base2new/<b>&")
+    page = page_of(protocol_runs / "base2new")
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
     assert Page(page).open == []
 

@@ -32,6 +32,11 @@ class Section:
     shared: str = ""  # what its methods have in common, and their labels leave out
 
     @property
+    def warnings(self) -> list[str]:
+        remarks = (it for table in self.tables if table.kind in TITLES for it in table.remarks)
+        return [remark for remark in remarks if remark.startswith(ABOUT_RUNS)]
+
+    @property
     def anchor(self) -> str:
         return "".join(c if c.isalnum() else "-" for c in self.title.lower())
 
@@ -48,17 +53,18 @@ def as_html(tables: list[Table]) -> str:
         raise UserError('a page needs jinja2: pip install "softprompt[report]"') from None
     protocols = [table for table in tables if table.kind in TITLES]
     sections = [_section(title, group) for title, group in grouped(protocols).items()]
-    costs = [table for table in tables if table.kind == "cost"]
-    sections += [Section("Cost", costs)] if costs else []
+    labels, shared = method_labels(table.method for table in protocols)
+    costs = [_relabelled(table, labels) for table in tables if table.kind == "cost"]
+    sections += [Section("Cost", costs, shared=shared)] if costs else []
+    warnings = [line for section in sections for line in section.warnings]
     environment = Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    remarks = in_order(remark for table in protocols for remark in _named(table, table.method))
     return environment.get_template("page.html").render(
         sections=sections,
         methods=len({table.method for table in protocols}),
-        incomplete=[remark for remark in remarks if remark.startswith("INCOMPLETE")],
-        different=[remark for remark in remarks if remark.startswith("NOT COMPARABLE")],
+        incomplete=[line for line in warnings if line.startswith("INCOMPLETE")],
+        different=[line for line in warnings if line.startswith("NOT COMPARABLE")],
         style=(ASSETS / "style.css").read_text(encoding="utf-8"),
         script=(ASSETS / "script.js").read_text(encoding="utf-8"),
         data=base64.b64encode(gzip.compress(as_csv(tables).encode(), mtime=0)).decode(),
@@ -114,7 +120,10 @@ def _relabelled(table: Table, labels: dict[str, str]) -> Table:
             text = text.replace(method, label)
         return text
 
-    rows = [Row(short(row.name), row.cells, row.average) for row in table.rows]
+    rows = []
+    for row in table.rows:
+        cells = {key: short(cell) if key == "method" else cell for key, cell in row.cells.items()}
+        rows.append(Row(short(row.name), cells, row.average))
     return replace(table, rows=rows, remarks=[short(remark) for remark in table.remarks])
 
 

@@ -24,7 +24,13 @@ AVERAGED = {  # the datasets that a published average is over
 # OpenAI's weights, by open_clip's tag or in the file that OpenAI published.
 WEIGHTS = {"ViT-B/16": ("openai", "ViT-B-16.pt")}
 # Changing these in a run leaves it the experiment that its config describes.
-HARMLESS = ("MODEL.BACKBONE.PRETRAINED", "MODEL.MEMORY_LIMIT", "DATALOADER.NUM_WORKERS", "TRAIN.")
+HARMLESS = (
+    "MODEL.BACKBONE.PRETRAINED",
+    "MODEL.MEMORY_LIMIT",
+    "DATALOADER.NUM_WORKERS",
+    "TRAIN.",
+    "TEST.TENSORBOARD",
+)
 
 
 class PublishedResults:

@@ -27,15 +27,16 @@ function sortBy(header) {
   body.append(...rows);
 }
 
+const namesOf = (row) =>
+  [...row.querySelectorAll("th, .text")].map((cell) => cell.dataset.value).join(" ").toLowerCase();
+
+/** Show rows with all the words; a word that a table has in no row is about other tables. */
 function filterRows(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   for (const table of document.querySelectorAll("table")) {
     const rows = [...table.tBodies[0].rows];
-    for (const row of rows) {
-      const names = [...row.querySelectorAll("th, .text")].map((cell) => cell.dataset.value);
-      const found = names.join(" ").toLowerCase();
-      row.hidden = !words.every((word) => found.includes(word));
-    }
+    const known = words.filter((word) => rows.some((row) => namesOf(row).includes(word)));
+    for (const row of rows) row.hidden = !known.every((word) => namesOf(row).includes(word));
     const shown = rows.filter((row) => !row.hidden).length;
     const count = table.closest("figure").querySelector(".count");
     count.textContent = `${shown} of ${rows.length} rows`;
@@ -51,4 +52,7 @@ document.getElementById("filter").addEventListener("input", (event) => {
 });
 document.getElementById("seeds").addEventListener("change", (event) => {
   document.body.classList.toggle("by-seed", event.target.checked);
+});
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
 });
