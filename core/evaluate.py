@@ -11,7 +11,9 @@ from torchmetrics.functional.classification import (
 )
 
 from softprompt.core.fewshot import class_subset
+from softprompt.core.gram.rows import prompts_images
 from softprompt.core.model import PromptedCLIP
+from softprompt.core.results import harmonic_mean
 from softprompt.core.trainer import Batch
 
 BINS = 15  # of the expected calibration error
@@ -35,6 +37,11 @@ def predict(
             logits[name].append(classifier(batch.images, plain).cpu())
         labels.append(batch.labels.cpu())
     return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
+
+
+def need_pictures(models: Iterable[PromptedCLIP]) -> bool:
+    """Whether one of them needs more of a picture than its features without prompts."""
+    return any(prompts_images(model.learner, model.clip) for model in models)
 
 
 class Classifier:
@@ -100,8 +107,3 @@ def score_generalized(logits: Tensor, labels: Tensor, classnames: tuple[str, ...
     base, new = found["base"]["accuracy"], found["new"]["accuracy"]
     found["harmonic_mean"] = None if None in (base, new) else harmonic_mean(base, new)
     return found
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """``2 base new / (base + new)``, the field's H."""
-    return 2 * base * new / (base + new) if base + new else 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 FILE = "results.json"
+ZERO_SHOT = "zero-shot CLIP"  # the model beside the trained one in a run's results
 PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "torchmetrics", "numpy")
 
 
@@ -67,3 +68,8 @@ def table(scores: dict[str, dict[str, dict]], means: dict[str, float]) -> str:
                 row[f"{name} H"] = found["harmonic_mean"]
         rows.append(row)
     return tabulate(rows, headers="keys", floatfmt=".1f", missingval="-")
+
+
+def harmonic_mean(base: float, new: float) -> float:
+    """``2 base new / (base + new)``, the field's H."""
+    return 2 * base * new / (base + new) if base + new else 0.0

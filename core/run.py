@@ -7,25 +7,29 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from softprompt.core import checkpoint, results
+from softprompt.core import checkpoint, parallel, results
+from softprompt.core.board import Board
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
 from softprompt.core.log import log_to_file, logger
 from softprompt.core.loop import fit
+from softprompt.core.memory import start_measuring
 from softprompt.core.optim import Optim
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import TRAINERS
 from softprompt.core.run_folder import evaluation_folder, run_folder, write_config
 from softprompt.core.seeding import seed_of, seeded
 from softprompt.core.session import Session
+from softprompt.core.shared import Shared
 
 
-def train(cfg: CfgNode, *, resume: bool = False) -> dict:
+def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -> dict:
     """Train, evaluate and return the results, which also stand in the run's ``results.json``.
 
     Args:
         resume: go on with the run in ``OUTPUT_DIR``, from its last finished epoch.
+        shared: what other runs of this process have made already; give all of them the same.
 
     Raises:
         UserError: what the user can mend; nothing of an earlier run is written over.
@@ -34,8 +38,9 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
     if resume and (folder / results.FILE).is_file():
         return _finished(folder)
 
+    start_measuring()
     # Whatever can be found wrong is found before the folder is made.
-    session = Session(cfg)
+    session = Session(cfg, shared)
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = cfg.TEST.CLASSES or (classes,)
     session.check_test(tested)
@@ -49,6 +54,8 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
         trainer = TRAINERS[cfg.TRAINER.NAME](model, **options_from(cfg, "TRAINER"))
     trainer.prepare(Optim.from_config(cfg.OPTIM))
 
+    board = Board(folder, cfg.TEST.TENSORBOARD)
+
     with _writing(cfg, folder):
         session.describe()
         logger.info(
@@ -56,6 +63,8 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, "
             f"to {folder}"
         )
+        if session.views:
+            logger.info(f"{session.views} fixed views a picture, each encoded once")
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
         seconds = fit(
@@ -67,25 +76,34 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
-        found = session.report(learner, tested, f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}")
+        name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
+        found = session.report(learner, tested, name, board)
+        board.compare(cfg, found)
         found["trained_parameters"] = sum(value.numel() for value in model.params().values())
         found["train"] = {
             "classes": classes,
             "images": len(items),
             "epochs": cfg.OPTIM.MAX_EPOCH,
+            "views": session.views or "another one each epoch",
             "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
         }
         if trainer.note:
             found["train"]["note"] = trainer.note
         found["seconds"]["train"] = seconds
-        results.write(folder, found)
-        checkpoint.finish(folder / "checkpoints")
+        if parallel.writes():
+            results.write(folder, found)
+            checkpoint.finish(folder / "checkpoints")
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
 
 def evaluate(
-    cfg: CfgNode, model_dir: str = "", epoch: int = 0, subsets: tuple[str, ...] = ()
+    cfg: CfgNode,
+    model_dir: str = "",
+    epoch: int = 0,
+    subsets: tuple[str, ...] = (),
+    *,
+    shared: Shared | None = None,
 ) -> dict:
     """Evaluate a run's prompts, or CLIP with a learner that learns nothing; nothing is trained.
 
@@ -95,7 +113,9 @@ def evaluate(
         model_dir: folder of a finished or interrupted run.
         epoch: evaluate the prompts of this epoch; 0: of the last one.
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
+        shared: as for ``train``.
     """
+    start_measuring()
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
     run = Path(model_dir).expanduser()
@@ -109,7 +129,7 @@ def evaluate(
     else:
         folder = evaluation_folder(cfg)
 
-    session = Session(cfg)
+    session = Session(cfg, shared)
     session.check_test(tested)
     if model_dir:
         learner = session.learner(tuple(header["classnames"]))
@@ -124,19 +144,28 @@ def evaluate(
         source = "CLIP without training"
         name = cfg.PROMPT.NAME
 
+    board = Board(folder, cfg.TEST.TENSORBOARD)
     with _writing(cfg, folder):
         session.describe()
         logger.info(f"evaluating {source}")
-        found = session.report(learner, tested, name)
+        found = session.report(learner, tested, name, board)
         found["prompts"] = source
-        results.write(folder, found)
+        if parallel.writes():
+            results.write(folder, found)
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
 
 @contextmanager
 def _writing(cfg: CfgNode, folder: Path):
-    """Make the run's folder, save the configuration in it and log to it."""
+    """Make the run's folder, save the configuration in it and log to it.
+
+    Of several processes the first one does, after all have seen the folder as it was.
+    """
+    parallel.meet()
+    if not parallel.writes():
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_config(cfg, folder)
     handler = log_to_file(folder)
@@ -152,7 +181,8 @@ def _writing(cfg: CfgNode, folder: Path):
 
 def _finished(folder: Path) -> dict:
     found = json.loads((folder / results.FILE).read_text())
-    checkpoint.finish(folder / "checkpoints")
+    if parallel.writes():
+        checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")
     logger.info(results.table(found["results"], found["harmonic_mean"]))
     return found

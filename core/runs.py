@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softprompt.core.errors import UserError
-from softprompt.core.results import FILE
+from softprompt.core.results import FILE, ZERO_SHOT
 
 PROTOCOLS = ("base2new", "few_shot", "transfer")
 LAYOUT = re.compile(
@@ -37,7 +37,7 @@ class Run(NamedTuple):
         if self.results is None:
             return None, None
         found = dict(self.results["results"])
-        zero_shot = found.pop("zero-shot CLIP", {})
+        zero_shot = found.pop(ZERO_SHOT, {})
         (trained,) = found.values()
         return trained.get(subset), zero_shot.get(subset)
 

@@ -1,17 +1,21 @@
-"""Print the tables of protocol runs, from their results.json files alone."""
+"""Make a report of protocol runs, from their results.json files alone."""
 
 import argparse
 import sys
+from pathlib import Path
 
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
+
+FORMATS = ("text", "markdown", "latex", "csv", "html")
 
 
 @ends_in_one_line()
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python tools/report.py output/base2new/coop; what is incomplete is said",
+        epilog="example: python tools/report.py output/base2new --format markdown; "
+        "what is incomplete is said",
     )
     parser.add_argument(
         "folders",
@@ -20,11 +24,21 @@ def main(arguments: list[str]) -> int:
         help="a run that tools/base2new.sh and its like made or should have made, or a folder "
         "of such runs",
     )
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
+    parser.add_argument("--output", metavar="FILE", help="write to this file, not to the screen")
     given = parser.parse_args(arguments)
+    from softprompt.core.report.build import build_report
+    from softprompt.core.report.formats import RENDERERS
     from softprompt.core.runs import find_runs
-    from softprompt.core.summary import summary
 
-    print(summary(find_runs(given.folders)))
+    text = RENDERERS[given.format](build_report(find_runs(given.folders)))
+    if not given.output:
+        print(text)
+        return 0
+    file = Path(given.output).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text + "\n" * (not text.endswith("\n")), encoding="utf-8")
+    print(f"written: {file}")
     return 0
 
 
