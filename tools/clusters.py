@@ -12,7 +12,7 @@ CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "gram" / "clusters.p
 
 
 def clustering_options() -> dict:
-    """Return the options of ``cluster`` with their defaults, from its text: importing takes long."""
+    """Return the options of ``cluster`` and their defaults, from its text: an import takes long."""
     body = ast.parse(CLUSTERING.read_text(encoding="utf-8")).body
     (given,) = (node.args for node in body if getattr(node, "name", "") == "cluster")
     return {
