@@ -1,6 +1,7 @@
 """What TensorBoard gets of a finished run: settings beside results, confusions, embeddings."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", "DATALOADER.NUM_WORKER
 
 
 class Board:
-    """The writer of one run."""
+    """The writer of one run, which as a context closes its files."""
 
     def __init__(self, folder: Path, drawn: Sequence[str]):
         """Check what is to be drawn (``TEST.TENSORBOARD``), before anything is trained.
@@ -37,6 +38,20 @@ class Board:
         if "confusion" in drawn:
             _pyplot()
 
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if "writer" in self.__dict__:
+            self.writer.close()
+
+    @cached_property
+    def writer(self):
+        """One for all class sets, for each writer replaces the list of what can be projected."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder)
+
     def draw(self, session, subset: str, model: PromptedCLIP, logits: Tensor, labels: Tensor):
         """Draw the trained model on one class set.
 
@@ -44,23 +59,16 @@ class Board:
             logits: ``(images, classes)`` of the test images.
             labels: ``(images,)``, indices of ``model.classnames``.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
-        if not self.drawn:
-            return
-        with SummaryWriter(self.folder) as board:
-            if "confusion" in self.drawn:
-                figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
-                board.add_figure(f"confusion/{subset}", figure)
-            if "embeddings" in self.drawn:
-                features, rows = embeddings(model, session.test_batches(subset, EMBEDDED).epoch())
-                header = ["kind", "class"]
-                board.add_embedding(features, rows, metadata_header=header, tag=subset)
+        if "confusion" in self.drawn:
+            figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
+            self.writer.add_figure(f"confusion/{subset}", figure)
+        if "embeddings" in self.drawn:
+            features, rows = embeddings(model, session.test_batches(subset, EMBEDDED).epoch())
+            header = ["kind", "class"]
+            self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
 
     def compare(self, cfg: CfgNode, found: dict) -> None:
         """Write settings and results where TensorBoard's HPARAMS tab compares runs by them."""
-        from torch.utils.tensorboard import SummaryWriter
-
         chosen = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in flat_of(settings(cfg)).items()
@@ -70,8 +78,7 @@ class Board:
         measured = {f"test/{subset} accuracy": it["accuracy"] for subset, it in scores.items()}
         if found["harmonic_mean"]:
             measured["test/H"] = list(found["harmonic_mean"].values())[-1]
-        with SummaryWriter(self.folder) as board:
-            board.add_hparams(chosen, measured, run_name=".")  # in this run, not in one below it
+        self.writer.add_hparams(chosen, measured, run_name=".")  # this run, not one below it
 
 
 @torch.no_grad()
