@@ -1,32 +1,28 @@
 """Everything a plugin imports: the registries, the base classes and the values they exchange."""
 
+from importlib import import_module
+
 if __name__ != "softprompt.core":
     raise ImportError(f"import this package as softprompt.core, not as {__name__}")
 
-from softprompt.core.clip import FrozenCLIP
-from softprompt.core.dataset import Dataset, Item
-from softprompt.core.errors import UserError
-from softprompt.core.gradients import twice_differentiable
-from softprompt.core.model import Features, PromptedCLIP
-from softprompt.core.prompts.base import PromptLearner, Prompts, context, random_vectors
-from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
-from softprompt.core.trainer import Batch, Trainer
+# Where each name stands. It is imported when it is asked for: a report or a download needs no
+# torch, which takes seconds.
+PLACES = {
+    "clip": ("FrozenCLIP",),
+    "dataset": ("Dataset", "Item"),
+    "errors": ("UserError",),
+    "gradients": ("twice_differentiable",),
+    "model": ("Features", "PromptedCLIP"),
+    "prompts.base": ("PromptLearner", "Prompts", "context", "random_vectors"),
+    "registry": ("DATASETS", "PROMPT_LEARNERS", "TRAINERS"),
+    "trainer": ("Batch", "Trainer"),
+}
 
-__all__ = [
-    "DATASETS",
-    "PROMPT_LEARNERS",
-    "TRAINERS",
-    "Batch",
-    "Dataset",
-    "Features",
-    "FrozenCLIP",
-    "Item",
-    "PromptLearner",
-    "PromptedCLIP",
-    "Prompts",
-    "Trainer",
-    "UserError",
-    "context",
-    "random_vectors",
-    "twice_differentiable",
-]
+__all__ = sorted(name for names in PLACES.values() for name in names)
+
+
+def __getattr__(name: str):
+    for module, names in PLACES.items():
+        if name in names:
+            return getattr(import_module(f"softprompt.core.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

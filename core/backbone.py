@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from yacs.config import CfgNode
 
 from softprompt.core.clip import FrozenCLIP
-from softprompt.core.errors import UserError, closest
+from softprompt.core.errors import UserError, closest, reason
 from softprompt.core.hub import COOP_NAMES, QUICK, entries_of, entry_of, fetched, open_clip_name
 from softprompt.core.seeding import seeded
 from softprompt.core.towers.pick import image_tower, text_tower
-from softprompt.core.weights import load_weights, reason
+from softprompt.core.weights import load_weights
 
 TINY = "tiny"  # the small CLIP that comes with the package
 RANDOM = "random"
@@ -22,7 +23,11 @@ TOLERANCE = 1e-3  # between our walk through a model and its own, relative; roun
 
 
 def build_clip(
-    name: str, pretrained: str, precision: str = "fp32", device: str | torch.device = "cpu"
+    name: str,
+    pretrained: str,
+    precision: str = "fp32",
+    device: str | torch.device = "cpu",
+    **options,
 ) -> FrozenCLIP:
     """Return a frozen CLIP.
 
@@ -30,6 +35,7 @@ def build_clip(
         name: CoOp's or open_clip's name of the architecture, or "tiny".
         pretrained: one of open_clip's tags, a weight file (OpenAI's archive, a state dict, a
             safetensors file or an open_clip checkpoint), or "" for random weights.
+        options: further ones of ``FrozenCLIP``.
 
     Raises:
         UserError: no such architecture, its towers cannot be run exactly with prompts, or its
@@ -61,9 +67,23 @@ def build_clip(
         weights=pretrained or RANDOM,
         precision=precision,
         device=device,
+        **options,
     )
     _check_walk(clip)
     return clip
+
+
+def configured_clip(cfg: CfgNode) -> FrozenCLIP:
+    """Return the frozen CLIP that a configuration asks for."""
+    model = cfg.MODEL
+    return build_clip(
+        model.BACKBONE.NAME,
+        model.BACKBONE.PRETRAINED,
+        model.PRECISION,
+        "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu",
+        memory_limit=model.MEMORY_LIMIT,
+        packed=model.PACKED,
+    )
 
 
 def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from yacs.config import CfgNode
 
+from softprompt.core import parallel
 from softprompt.core.config import settings
 from softprompt.core.errors import UserError
 from softprompt.core.model import PromptedCLIP
@@ -59,16 +60,19 @@ class Board:
             logits: ``(images, classes)`` of the test images.
             labels: ``(images,)``, indices of ``model.classnames``.
         """
-        if "confusion" in self.drawn:
+        if "confusion" in self.drawn and parallel.writes():
             figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
             self.writer.add_figure(f"confusion/{subset}", figure)
         if "embeddings" in self.drawn:
             features, rows = embeddings(model, session.test_batches(subset, EMBEDDED).epoch())
             header = ["kind", "class"]
-            self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
+            if parallel.writes():  # all processes encode
+                self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
 
     def compare(self, cfg: CfgNode, found: dict) -> None:
         """Write settings and results where TensorBoard's HPARAMS tab compares runs by them."""
+        if not parallel.writes():
+            return
         chosen = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in flat_of(settings(cfg)).items()

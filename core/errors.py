@@ -11,3 +11,9 @@ def closest(name: str, known) -> str:
 
     match = get_close_matches(name, list(known), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def reason(error: Exception) -> str:
+    """What an error says in one line of moderate length."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

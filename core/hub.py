@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from softprompt.core.errors import UserError, closest
-from softprompt.core.weights import reason
+from softprompt.core.errors import UserError, closest, reason
 
 # CoOp's names, which are OpenAI's, and open_clip's for the same architectures.
 COOP_NAMES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from softprompt.core import checkpoint
+from softprompt.core import checkpoint, parallel
 from softprompt.core.data import Batches
 from softprompt.core.errors import UserError
 from softprompt.core.log import Recorder, logger
@@ -42,7 +42,9 @@ def fit(
         return seconds
 
     learner = trainer.model.learner
-    recorder = Recorder(folder, epochs, len(batches), print_every, start)
+    recorder = (
+        Recorder(folder, epochs, len(batches), print_every, start) if parallel.writes() else None
+    )
     try:
         for epoch in range(start, epochs):
             began = time.perf_counter()
@@ -51,14 +53,17 @@ def fit(
             for index, batch in enumerate(batches.epoch(epoch)):
                 terms = {name: value.item() for name, value in trainer.step(batch).items()}
                 _check_finite(terms, epoch, index)
-                recorder.step(epoch, index, terms, rate)
+                if recorder:
+                    recorder.step(epoch, index, terms, rate)
             trainer.after_epoch(epoch)
-            recorder.end_epoch()
             seconds += time.perf_counter() - began
-            state = _state(trainer, seconds)
-            checkpoint.save(place, epoch + 1, learner.state_dict(), meta, state, keep_every)
+            if recorder:
+                recorder.end_epoch()
+                state = _state(trainer, seconds)
+                checkpoint.save(place, epoch + 1, learner.state_dict(), meta, state, keep_every)
     finally:
-        recorder.close()
+        if recorder:
+            recorder.close()
     return seconds
 
 

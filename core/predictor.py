@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from softprompt.core import checkpoint
-from softprompt.core.backbone import build_clip, warnings_of
+from softprompt.core.backbone import configured_clip, warnings_of
 from softprompt.core.config import load_config, options_from
 from softprompt.core.data import Preprocessing, evaluation_transform
 from softprompt.core.dataset import FileReader
@@ -44,14 +44,12 @@ class Predictor:
         cfg = load_config(flags=flat_of(header["config"]), pairs=list(pairs))
         self.classnames = tuple(classnames) or tuple(header["classnames"])
         _check_classnames(self.classnames)
-        device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-        backbone = cfg.MODEL.BACKBONE
-        self.clip = build_clip(backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device)
+        self.clip = configured_clip(cfg)
         learner_class = PROMPT_LEARNERS[cfg.PROMPT.NAME]
         trained = tuple(header["classnames"])
         learner = learner_class(self.clip, trained, **options_from(cfg, "PROMPT"))
         checkpoint.load_into(learner, tensors, file)
-        self.model = PromptedCLIP(self.clip, learner.to(device), self.classnames)
+        self.model = PromptedCLIP(self.clip, learner.to(self.clip.device), self.classnames)
         preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
         self.transform = evaluation_transform(cfg.INPUT.TRANSFORMS, preprocessing)
         self.warnings = warnings_of(self.clip, self.classnames)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from softprompt.core import checkpoint, results
+from softprompt.core import checkpoint, parallel, results
 from softprompt.core.board import Board
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
@@ -21,13 +21,15 @@ from softprompt.core.registry import TRAINERS
 from softprompt.core.run_folder import evaluation_folder, run_folder, write_config
 from softprompt.core.seeding import seed_of, seeded
 from softprompt.core.session import Session
+from softprompt.core.shared import Shared
 
 
-def train(cfg: CfgNode, *, resume: bool = False) -> dict:
+def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -> dict:
     """Train, evaluate and return the results, which also stand in the run's ``results.json``.
 
     Args:
         resume: go on with the run in ``OUTPUT_DIR``, from its last finished epoch.
+        shared: what other runs of this process have made already; give all of them the same.
 
     Raises:
         UserError: what the user can mend; nothing of an earlier run is written over.
@@ -38,7 +40,7 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
 
     start_measuring()
     # Whatever can be found wrong is found before the folder is made.
-    session = Session(cfg)
+    session = Session(cfg, shared)
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
     tested = cfg.TEST.CLASSES or (classes,)
     session.check_test(tested)
@@ -60,6 +62,8 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, "
             f"to {folder}"
         )
+        if session.views:
+            logger.info(f"{session.views} fixed views a picture, each encoded once")
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
         seconds = fit(
@@ -79,19 +83,26 @@ def train(cfg: CfgNode, *, resume: bool = False) -> dict:
             "classes": classes,
             "images": len(items),
             "epochs": cfg.OPTIM.MAX_EPOCH,
+            "views": session.views or "another one each epoch",
             "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
         }
         if trainer.note:
             found["train"]["note"] = trainer.note
         found["seconds"]["train"] = seconds
-        results.write(folder, found)
-        checkpoint.finish(folder / "checkpoints")
+        if parallel.writes():
+            results.write(folder, found)
+            checkpoint.finish(folder / "checkpoints")
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
 
 def evaluate(
-    cfg: CfgNode, model_dir: str = "", epoch: int = 0, subsets: tuple[str, ...] = ()
+    cfg: CfgNode,
+    model_dir: str = "",
+    epoch: int = 0,
+    subsets: tuple[str, ...] = (),
+    *,
+    shared: Shared | None = None,
 ) -> dict:
     """Evaluate a run's prompts, or CLIP with a learner that learns nothing; nothing is trained.
 
@@ -101,6 +112,7 @@ def evaluate(
         model_dir: folder of a finished or interrupted run.
         epoch: evaluate the prompts of this epoch; 0: of the last one.
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
+        shared: as for ``train``.
     """
     start_measuring()
     classes = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -116,7 +128,7 @@ def evaluate(
     else:
         folder = evaluation_folder(cfg)
 
-    session = Session(cfg)
+    session = Session(cfg, shared)
     session.check_test(tested)
     if model_dir:
         learner = session.learner(tuple(header["classnames"]))
@@ -137,14 +149,22 @@ def evaluate(
         logger.info(f"evaluating {source}")
         found = session.report(learner, tested, name, board)
         found["prompts"] = source
-        results.write(folder, found)
+        if parallel.writes():
+            results.write(folder, found)
         logger.info(f"finished: {folder / results.FILE}")
     return found
 
 
 @contextmanager
 def _writing(cfg: CfgNode, folder: Path):
-    """Make the run's folder, save the configuration in it and log to it."""
+    """Make the run's folder, save the configuration in it and log to it.
+
+    Of several processes the first one does, after all have seen the folder as it was.
+    """
+    parallel.meet()
+    if not parallel.writes():
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     write_config(cfg, folder)
     handler = log_to_file(folder)
@@ -160,7 +180,8 @@ def _writing(cfg: CfgNode, folder: Path):
 
 def _finished(folder: Path) -> dict:
     found = json.loads((folder / results.FILE).read_text())
-    checkpoint.finish(folder / "checkpoints")
+    if parallel.writes():
+        checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")
     logger.info(results.table(found["results"], found["harmonic_mean"]))
     return found
@@ -180,5 +201,5 @@ def _check_nothing_trained(cfg: CfgNode, learner: PromptLearner) -> None:
     if any(True for _ in learner.parameters()):
         raise UserError(
             f"--eval-only needs --model-dir RUN, the run whose {cfg.PROMPT.NAME} prompts to "
-            "evaluate; only PROMPT.NAME zeroshot needs none"
+            "evaluate; only what has nothing to train, such as zeroshot, needs none"
         )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from softprompt.core import parallel
 from softprompt.core.errors import UserError
 from softprompt.core.gradients import gradients
 from softprompt.core.model import PromptedCLIP
@@ -85,7 +86,8 @@ class Trainer(nn.Module):
             return
         stepped = self.optimizers[optimizer]
         trained = [p for group in stepped.param_groups for p in group["params"]]
-        for parameter, gradient in zip(trained, gradients.values(), strict=True):
+        agreed = parallel.agreed(list(gradients.values()))
+        for parameter, gradient in zip(trained, agreed, strict=True):
             parameter.grad = gradient.detach()
         stepped.step()
         stepped.zero_grad()

@@ -5,7 +5,7 @@ import zipfile
 import torch
 from torch import Tensor, nn
 
-from softprompt.core.errors import UserError
+from softprompt.core.errors import UserError, reason
 from softprompt.core.seeding import seeded
 
 # What OpenAI's archives hold beside the weights.
@@ -61,12 +61,6 @@ def read_weights(file: str) -> dict[str, Tensor]:
         }
     except Exception as error:  # zip, pickle, safetensors and torch raise what they like
         raise UserError(f"{file} cannot be read as weights: {reason(error)}") from error
-
-
-def reason(error: Exception) -> str:
-    """What an error says in one line of moderate length."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
 
 
 def _is_torchscript(file: str) -> bool:

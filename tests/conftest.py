@@ -1,5 +1,6 @@
 """What the tests share: the checkout as ``softprompt``, one thread, a small random CLIP."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,34 @@ def pytest_configure(config):
     from softprompt.core.plugins import import_built_in
 
     import_built_in()
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test of ``any_learner`` or ``any_trainer`` with all of them, a plugin's included."""
+    from softprompt.core.registry import TRAINERS
+
+    for argument, names in (("any_learner", trained_learners), ("any_trainer", TRAINERS.names)):
+        if argument in metafunc.fixturenames:
+            metafunc.parametrize(argument, names())
+
+
+@functools.cache
+def trained_learners() -> list[str]:
+    """The registered prompt learners that have something to train."""
+    from softprompt.core.registry import PROMPT_LEARNERS
+
+    clip = build_small_clip()
+
+    def trains(name: str) -> bool:
+        learner = PROMPT_LEARNERS[name](clip, NAMES, **SMALL_OPTIONS.get(name, {}))
+        return any(True for _ in learner.parameters())
+
+    return [name for name in PROMPT_LEARNERS.names() if trains(name)]
+
+
+@pytest.fixture
+def learners() -> list[str]:
+    return trained_learners()
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from softprompt.core.evaluate import harmonic_mean, predict, score, score_generalized
-from softprompt.core.results import table
+from softprompt.core.evaluate import predict, score, score_generalized
+from softprompt.core.results import harmonic_mean, table
 from softprompt.core.trainer import Batch
 
 

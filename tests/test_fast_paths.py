@@ -8,18 +8,17 @@ import pytest
 import torch
 
 from softprompt.core import imagenet
+from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import load_config
 from softprompt.core.errors import UserError
-from softprompt.core.plugins import import_built_in
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.recompute import recomputed
 from softprompt.core.reference.clip import ReferenceCLIP
 from softprompt.core.reference.prometar import ReferenceProMetaR
-from softprompt.core.registry import PROMPT_LEARNERS, TRAINERS
+from softprompt.core.registry import TRAINERS
+from softprompt.core.towers import linear
 from softprompt.core.towers.text import TextTower, vectors_of
 
-import_built_in()
-LEARNERS = [name for name in PROMPT_LEARNERS.names() if name != "zeroshot"]
 # Names of one to five tokens, two lengths of which occur twice.
 NAMES = ("dog", "song bird", "jet_airplane", "african hunting dog", "cat", "container ship")
 OFFICIAL = {"prometar": ReferenceProMetaR}
@@ -83,26 +82,22 @@ def compare_steps(pair, make_batch, make_model, make_trainer, monkeypatch):
     return compare
 
 
-@pytest.mark.parametrize("trainer", TRAINERS.names())
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_steps_are_the_references(learner, trainer, compare_steps):
-    compare_steps(learner, trainer)
+def test_steps_are_the_references(any_learner, any_trainer, compare_steps):
+    compare_steps(any_learner, any_trainer)
 
 
-@pytest.mark.parametrize("trainer", TRAINERS.names())
 @pytest.mark.parametrize(
     "options",
     [{"csc": True}, {"class_token_position": "middle"}, {"class_token_position": "front"}],
 )
-def test_steps_of_contexts_that_share_less_are_the_references(options, trainer, compare_steps):
-    compare_steps("coop", trainer, **options)
+def test_steps_of_contexts_that_share_less_are_the_references(options, any_trainer, compare_steps):
+    compare_steps("coop", any_trainer, **options)
 
 
-@pytest.mark.parametrize("trainer", TRAINERS.names())
 @pytest.mark.parametrize(
     ("learner", "options"), [("coop", {"csc": True}), ("cocoop", {}), ("maple", {})]
 )
-def test_chunks_change_nothing(learner, options, trainer, pair, monkeypatch, compare_steps):
+def test_chunks_change_nothing(learner, options, any_trainer, pair, monkeypatch, compare_steps):
     """Also for the second derivative that ProMetaR takes."""
     clip, _ = pair
     seen = []
@@ -114,8 +109,41 @@ def test_chunks_change_nothing(learner, options, trainer, pair, monkeypatch, com
 
     monkeypatch.setattr(clip, "memory_limit", 1e-4)
     monkeypatch.setattr(TextTower, "__call__", watched)
-    compare_steps(learner, trainer, **options)
+    compare_steps(learner, any_trainer, **options)
     assert min(seen) < len(NAMES)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS.names())
+@pytest.mark.parametrize("learner", ["vpt", "ivlp", "maple"])
+def test_chunks_of_images_change_nothing(learner, trainer, pair, monkeypatch, compare_steps):
+    """Also for the second derivative that ProMetaR takes."""
+    clip, _ = pair
+    seen = []
+    encode = type(clip.image).__call__
+
+    def watched(tower, images, prompts):
+        seen.append(len(images))
+        return encode(tower, images, prompts)
+
+    monkeypatch.setattr(clip, "memory_limit", 1e-4)
+    monkeypatch.setattr(type(clip.image), "__call__", watched)
+    compare_steps(learner, trainer)
+    assert min(seen) == 1
+
+
+@pytest.mark.parametrize("by_image", [False, True])
+def test_chunks_of_images_have_their_own_prompts_and_gradients(by_image, pair, monkeypatch):
+    clip, _ = pair
+    images, found = draw(4, 3, 32, 32).requires_grad_(), []
+    shapes = [(4, 2, 64), (2, 64)] if by_image else [(2, 64), (2, 64)]
+    vectors = [draw(*shape, seed=seed).requires_grad_() for seed, shape in enumerate(shapes)]
+    for limit in (1.0, 1e-4):
+        monkeypatch.setattr(clip, "memory_limit", limit)
+        features = clip.encode_image(images, Prompts(image=vectors[0], deep_image=(vectors[1],)))
+        first = torch.autograd.grad(features.pow(3).sum(), [images, *vectors])
+        found.append((features, *first))
+    for chunked, whole in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=1e-10, atol=1e-10)
 
 
 def test_a_recomputed_function_keeps_inputs_and_cotangents_alone():
@@ -220,6 +248,92 @@ def test_images_without_prompts_are_encoded_once_a_step(pair, make_batch, monkey
         torch.testing.assert_close(clip.encode_image(images * 1.0), first)
     leaf = images.clone().requires_grad_()
     assert clip.encode_image(leaf).requires_grad
+
+
+def test_a_packed_layer_is_the_plain_one_to_every_order():
+    weight, bias, x = draw(40, 24).float(), draw(40).float(), draw(5, 3, 24).float()
+    x.requires_grad_()
+    plain = linear.frozen_linear(weight, bias, pack=False)
+    packed = linear.frozen_linear(weight, bias, pack=True)
+    assert packed.bytes == 0
+    found = []
+    for layer in (plain, packed):
+        orders = [layer(x)]
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(orders[-1].pow(3).sum(), x, create_graph=True)
+            # Beside large cotangents nobody would see a bias that has got in among them.
+            orders.append(1e-3 * gradient / gradient.detach().norm())
+        found.append(orders)
+    for ours, theirs in zip(found[1], found[0], strict=True):
+        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+    assert packed.bytes == 2 * 4 * 40 * 24
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert packed(x).dtype == torch.bfloat16
+    kept = linear.frozen_linear(weight.double(), bias.double(), pack=True)
+    assert isinstance(kept, functools.partial)
+
+
+def test_no_transpose_is_packed_where_no_gradient_passes(make_clip, make_model, make_batch):
+    torch.set_default_dtype(torch.float32)
+    clip = make_clip()
+    packed = FrozenCLIP(clip.model, clip.text.tokenizer, packed="on")
+    images = make_batch().images
+    packed.encode_image(images)
+    straight = 4 * 12 * packed.image_width**2 * packed.image_depth  # bytes
+    assert packed.packed_bytes == straight
+    make_model("coop", packed)(images).logits.sum().backward()
+    text = 4 * 12 * packed.text_width**2 * packed.text_depth
+    assert packed.packed_bytes == straight + 2 * text
+
+
+def test_steps_of_packed_layers_are_the_plain_ones(any_learner, any_trainer, make_step):
+    """Two steps' gradients in single precision, the only one that packs."""
+    pair = any_learner, any_trainer
+    (_, packed), (_, plain) = make_step(*pair, "on"), make_step(*pair, "off")
+    for ours, theirs in zip(packed, plain, strict=True):
+        ours, theirs = (torch.cat([v.flatten() for v in d.values()]) for d in (ours, theirs))
+        assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+
+
+@pytest.fixture
+def make_step(make_clip, make_batch, make_model, make_trainer):
+    torch.set_default_dtype(torch.float32)
+    clip = make_clip()
+
+    def make(learner: str, trainer: str, packed: str):
+        own = FrozenCLIP(clip.model, clip.text.tokenizer, packed=packed)
+        assert (own.text.blocks[0].up.__class__ is linear.PackedLinear) == (packed == "on")
+        return stepped(make_trainer(trainer, make_model(learner, own, NAMES)), make_batch(6))
+
+    return make
+
+
+def test_layers_are_packed_only_where_it_pays_and_is_right(monkeypatch):
+    monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: False)
+    assert not linear.packs("auto") and linear.packs("on")
+    monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: True)
+    assert linear.packs("auto") and not linear.packs("off")
+
+
+def wrong_output(run, layer, x, transposed, bias):
+    return 1.001 * run(layer, x, transposed, bias)
+
+
+def wrong_derivative(run, layer, x, transposed, bias):
+    return run(layer, x, transposed, None if transposed else layer.bias)
+
+
+def missing(run, layer, x, transposed, bias):
+    return torch.ops.mkldnn._no_such_operator(x)
+
+
+@pytest.mark.parametrize("mistake", [wrong_output, wrong_derivative, missing])
+def test_no_layer_is_packed_where_the_check_fails(mistake, monkeypatch):
+    right = linear._packing_is_right.__wrapped__
+    assert right()
+    run = functools.partial(mistake, linear.PackedLinear.run)
+    monkeypatch.setattr(linear.PackedLinear, "run", lambda *given: run(*given))
+    assert not right()
 
 
 def test_a_memory_limit_that_no_class_fits_in_is_refused(root):

@@ -249,14 +249,15 @@ def test_medoid_captions_as_names(clip):
         cluster(captioned(100), clip, "test", names="words")
 
 
-def test_the_report_shows_every_class_and_escapes_captions(clip, tmp_path):
+def test_the_report_shows_every_class_and_escapes_captions(clip, tmp_path, monkeypatch):
+    from softprompt.core.gram import drawn
     from softprompt.core.gram.sources import open_pairs
 
     features = captioned(800)
     features.captions[:] = [f"{caption} <b>" for caption in features.captions]
     hierarchy = cluster(features, clip, "drawn:800")
     pairs = open_pairs("drawn:800")
-    pairs._pairs = dict.fromkeys(range(800), (np.zeros((64, 64, 3), np.uint8), ""))
+    monkeypatch.setattr(drawn, "_pair", lambda index: (np.zeros((64, 64, 3), np.uint8), ""))
     write_report(hierarchy, pairs, features, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     for topic in hierarchy.topics:

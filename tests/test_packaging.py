@@ -13,6 +13,7 @@ import softprompt.core
 from importlib.resources import files
 from softprompt.core.backbone import build_clip
 from softprompt.core.config import load_config
+from softprompt.core.gram import meta_file
 from softprompt.core.plugins import import_built_in
 from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 import_built_in()
@@ -22,6 +23,9 @@ assert build_clip("tiny", "tiny").weights == "tiny"
 names = DATASETS["shapes"]("").classnames
 picture = DATASETS["shapes"]("").reader()(f"{{names[0]}}/0")
 assert picture.size[0] >= 32
+names = ("coop", "cocoop", "ivlp", "maple", "unigram", "vpt")
+assert set(meta_file.embedded()) == {{f"{{name}}_tiny" for name in names}}
+assert all(meta_file.load(name).prompts for name in meta_file.embedded())
 for asset in (files("softprompt.core") / "assets" / "splits").iterdir():
     assert asset.read_bytes(), asset
 """

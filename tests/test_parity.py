@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from softprompt.core.towers import linear
+
 GOLDEN = Path(__file__).resolve().parent / "golden"
 RECORDS = sorted(file.stem for file in GOLDEN.glob("*.json") if "sha256" not in file.name)
 TOLERANCE = 1e-4
+# In single precision: changing the weights by 1e-7 moves this error between 3.5e-5 and 1.8e-4.
+GATE_TOLERANCE = 3e-4
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +39,15 @@ def test_there_are_eight_records():
     assert len(RECORDS) >= 8
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", RECORDS)
-def test_an_official_run_is_reproduced(name, parity, recipe):
-    worst = parity.Replay(record(name), recipe).run()
-    assert max(worst.values()) <= TOLERANCE, worst
+def test_an_official_run_is_reproduced(name, packed, parity, recipe, monkeypatch):
+    monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: packed)
+    replay = parity.Replay(record(name), recipe)
+    worst = replay.run()
+    assert (replay.clip.packed_bytes > 0) == packed
+    gate = worst.pop("gradient of the vnet", 0.0)
+    assert max(worst.values()) <= TOLERANCE and gate <= GATE_TOLERANCE, worst
     assert {"logits", "loss", "rate", "parameter", "gradient of the model"} <= set(worst)
 
 
@@ -91,6 +100,6 @@ def test_a_wrong_record_is_noticed(change, code, parity, tmp_path, capsys):
         assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["ProMetaR", "IVLP", "CoOp"])
+@pytest.mark.parametrize("name", RECORDS)
 def test_in_double_only_the_records_rounding_is_left(name, parity):
     assert parity.main([str(GOLDEN / f"{name}.json")]) == 0

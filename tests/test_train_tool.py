@@ -157,6 +157,13 @@ def test_zero_shot_needs_no_run(run, tmp_path):
     assert set(results(out)["results"]) == {"zero-shot CLIP", "zeroshot"}
 
 
+def test_training_what_has_nothing_to_train_is_one_line(mistake, tmp_path):
+    out = tmp_path / "zero"
+    said = mistake(*config("zeroshot"), *RANDOM, *QUICK, "--output-dir", out)
+    assert "has nothing to train; evaluate it with --eval-only, or choose another" in said
+    assert not out.exists()
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(run, tmp_path):
     """Killed at moments spread over its run, then resumed, against the same run undisturbed."""

@@ -67,7 +67,7 @@ def markdown(cells: list[Cell]) -> str:
 
 def mean(pair: list[Cell], found: dict[Cell, tuple[float, float]]) -> str:
     """Return ``base / new / H`` of one pair's seeds, and which seeds if not all are there."""
-    from softprompt.core.evaluate import harmonic_mean
+    from softprompt.core.results import harmonic_mean
 
     there = [cell for cell in pair if cell in found]
     if not there:

@@ -1,10 +1,9 @@
 """Print the README's table of backbones, read off the models themselves; no weights are loaded."""
 
+import argparse
 import sys
 
 import _checkout  # noqa: F401
-import torch
-from tabulate import tabulate
 
 NAMES = (
     "RN50 RN101 RN50x4 RN50x16 RN50x64 ViT-B/32 ViT-B/16 ViT-L/14 ViT-L/14@336px "
@@ -31,6 +30,7 @@ HEADERS = (
 
 def row(name: str) -> tuple[str, ...]:
     """One backbone's line of the table."""
+    import torch
     from open_clip import get_model_config
 
     from softprompt.core.backbone import bare_model
@@ -57,8 +57,13 @@ def row(name: str) -> tuple[str, ...]:
     )
 
 
-def main(names: list[str]) -> None:
-    print(tabulate([row(name) for name in names or NAMES], HEADERS, tablefmt="github"))
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help="default: all")
+    names = parser.parse_args(arguments).names
+    from tabulate import tabulate
+
+    print(tabulate([row(name) for name in names], HEADERS, tablefmt="github"))
 
 
 if __name__ == "__main__":

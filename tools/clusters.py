@@ -7,10 +7,12 @@ from pathlib import Path
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 
+# The options of softprompt.core.gram.clusters.cluster, whose import would take seconds.
+OPTIONS = dict.fromkeys(("topics", "classes", "domains", "ways", "shots", "queries"), 0)
+OPTIONS |= {"names": "phrase", "kmeans": "sklearn", "seed": 1}
+
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    from softprompt.core.config import options_of
-    from softprompt.core.gram.clusters import cluster
     from softprompt.core.gram.sources import FORMS
 
     parser = argparse.ArgumentParser(
@@ -29,27 +31,25 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=100, help="pictures encoded at once")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
     group = parser.add_argument_group("clustering; 0 leaves a size to the number of pairs")
-    for name, default in options_of(cluster).items():
+    for name, default in OPTIONS.items():
         group.add_argument(f"--{name}", type=type(default), default=default, help=f"{default!r}")
     return parser.parse_args(arguments)
 
 
 @ends_in_one_line("interrupted; the same command goes on from the features computed so far")
 def main(arguments: list[str]) -> int:
+    given = parse(arguments)
     import torch
 
-    given = parse(arguments)
     from softprompt.core.backbone import TINY, build_clip
-    from softprompt.core.config import options_of
     from softprompt.core.data import Preprocessing, evaluation_transform
     from softprompt.core.defaults import defaults
-    from softprompt.core.gram.clusters import cluster
     from softprompt.core.gram.prepare import prepare
     from softprompt.core.gram.sources import open_pairs
     from softprompt.core.log import log_to_console
 
     log_to_console()
-    options = {name: getattr(given, name) for name in options_of(cluster)}
+    options = {name: getattr(given, name) for name in OPTIONS}
     weights = given.pretrained
     if weights is None:
         weights = TINY if given.backbone == TINY else "openai"

@@ -3,18 +3,16 @@
 import argparse
 import functools
 import itertools
-import logging
 import os
 import re
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 from _matrix_table import Cell, markdown
-from _workers import outcomes
+from _workers import attempt, outcomes
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 BUDGET = CONFIGS / "base" / "matrix.yaml"
@@ -148,34 +146,28 @@ def trained_by_none(cfg, pairs: list[str]) -> list[str]:
     return found
 
 
+@functools.cache
+def shared():
+    """What the runs of this process have in common."""
+    from softprompt.core.shared import Shared
+
+    return Shared()
+
+
 def run_cell(job: tuple[Cell, list[str]]) -> str:
     """Run one cell in a worker; return "" or, in one line, what went wrong."""
-    import torch
-
-    from softprompt.core.errors import UserError
-    from softprompt.core.log import logger
     from softprompt.core.run import evaluate, train
 
-    torch.set_num_threads(1)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
     cell, pairs = job
-    report = cell.folder.with_name(f"{cell.folder.name}-error.txt")
-    report.unlink(missing_ok=True)
-    try:
+
+    def work() -> None:
         cfg = configuration(cell, pairs)
         if cell.trainer:
-            train(cfg, resume=True)
+            train(cfg, resume=True, shared=shared())
         else:
-            evaluate(cfg)
-    except UserError as error:
-        return str(error)
-    except Exception as error:  # of a plugin, above all: the other runs go on
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(traceback.format_exc())
-        last = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
-        return f"{last} (see {report})"
-    return ""
+            evaluate(cfg, shared=shared())
+
+    return attempt(work, cell.folder.with_name(f"{cell.folder.name}-error.txt"))
 
 
 def run_missing(cells: list[Cell], pairs: list[str], jobs: int) -> int:

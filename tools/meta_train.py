@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.gram.meta_config import load_meta_config
     from softprompt.core.gram.meta_run import meta_train
     from softprompt.core.log import log_to_console
+    from softprompt.core.parallel import processes
 
     log_to_console()
     config_file = given.config_file
@@ -37,7 +38,9 @@ def main(arguments: list[str]) -> int:
         config_file = str(own)  # a run brings its own settings
     flags = {"META.PAIRS.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
     flags = {key: value for key, value in flags.items() if value is not None}
-    meta_train(load_meta_config(config_file, flags, given.options), resume=given.resume)
+    cfg = load_meta_config(config_file, flags, given.options)
+    with processes(cfg.USE_CUDA):
+        meta_train(cfg, resume=given.resume)
     return 0
 
 

@@ -6,6 +6,7 @@ tolerance, 1: not, 2: the record cannot be mapped. Errors are relative: of a ten
 ``[norm, inner product]`` to the recorded norm, of logits to the largest |logit|, of a loss to it.
 
 Ours runs in float64 unless ``--single`` is given, so that only the record's own rounding is left.
+In float32 rounding moves the error of ProMetaR's gate gradient between 3.5e-5 and 1.8e-4.
 """
 
 import argparse

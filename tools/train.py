@@ -60,17 +60,19 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.config import load_config
     from softprompt.core.log import log_to_console
+    from softprompt.core.parallel import processes
     from softprompt.core.run import evaluate, train
 
     log_to_console()
     config_file, flags = sources(given)
     cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
-    if given.eval_only:
-        # A method's file names the class sets to report after training; here only if asked for.
-        asked = cfg.TEST.CLASSES if "TEST.CLASSES" in given.options[::2] else ()
-        evaluate(cfg, given.model_dir, given.load_epoch, asked)
-    else:
-        train(cfg, resume=given.resume is not None)
+    with processes(cfg.USE_CUDA):
+        if given.eval_only:
+            # A method's file names the class sets to report after training; here only if asked for.
+            asked = cfg.TEST.CLASSES if "TEST.CLASSES" in given.options[::2] else ()
+            evaluate(cfg, given.model_dir, given.load_epoch, asked)
+        else:
+            train(cfg, resume=given.resume is not None)
     return 0
 
 

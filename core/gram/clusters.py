@@ -16,8 +16,7 @@ from softprompt.core.gram.usable import usable_pairs
 from softprompt.core.log import logger
 from softprompt.core.seeding import derive
 
-VERSION = 1  # of the algorithm: files of another one are not used
-HELD_OUT = 0.1  # of the topics, for meta-validation
+VERSION = 2  # of the algorithm: files of another one are not used
 
 
 def cluster(
@@ -31,11 +30,13 @@ def cluster(
     ways: int = 0,
     shots: int = 0,
     queries: int = 0,
+    kept: float = 0.8,
+    held_out: float = 0.1,
     names: str = "phrase",
     kmeans: str = "sklearn",
     seed: int = 1,
 ) -> Hierarchy:
-    """Return topics of named classes in visual domains, a tenth of the topics held out.
+    """Return topics of named classes in visual domains, some of the topics held out.
 
     Topics are clusters of picture and caption together; classes, within a topic, of captions; the
     visual domains, over all classes, of what a picture has beyond the mean of its class.
@@ -43,6 +44,8 @@ def cluster(
     Args:
         topics, classes, domains, ways, shots, queries: the ``Sizes``; 0: chosen by the number of
             pairs, and reduced until tasks can be made.
+        kept: the share of pairs, those whose picture and caption agree best, that is clustered.
+        held_out: the share of topics, at least one, for meta-validation.
         names: classes are named by a "phrase" of their captions or by the "medoid" caption.
         kmeans: the library, "sklearn" or "faiss".
 
@@ -51,6 +54,9 @@ def cluster(
     """
     if names not in KINDS:
         raise UserError(f"classes are named by {names!r}, not {' or '.join(KINDS)}")
+    for name, share in (("KEPT", kept), ("HELD_OUT", held_out)):
+        if not 0 < share <= 1:
+            raise UserError(f"{name} is {share}, but must be a share above 0, at most 1")
     fixed = {
         "topics": topics,
         "classes": classes,
@@ -60,22 +66,28 @@ def cluster(
         "queries": queries,
     }
     check_sizes(fixed)
-    rows, dropped = usable_pairs(features)
+    rows, dropped = usable_pairs(features, kept)
     if len(rows):
         points = Points.of(features, rows)
         namer = Namer(clip, points.text_mean, names)
         captions = np.array(features.captions, dtype=object)[rows]
-        options = fixed | {"names": names, "kmeans": kmeans, "seed": seed}
+        options = fixed | {
+            "kept": kept,
+            "held_out": held_out,
+            "names": names,
+            "kmeans": kmeans,
+            "seed": seed,
+        }
         for sizes in candidates(len(features), fixed):
             found = topics_of(points, captions, sizes, namer, kmeans, seed)
             key = clusters_key(features, options)
-            split = _hold_out(found, sizes, seed)
+            split = _hold_out(found, sizes, held_out, seed)
             hierarchy = Hierarchy(source, key, len(features), dropped, sizes, split)
             if _makes_tasks(hierarchy, seed):
                 return hierarchy
     raise UserError(
         f"no meta-training task can be made from {source}: {len(features)} pairs, {len(rows)} of "
-        f"them usable ({_counts(dropped)}); about {pairs_needed(fixed)} pairs are needed"
+        f"them usable ({_counts(dropped)}); about {pairs_needed(fixed, kept)} pairs are needed"
     )
 
 
@@ -84,12 +96,14 @@ def clusters_key(features: PairFeatures, options: dict) -> str:
     return hash_of(features.key, VERSION, sorted(options.items()))
 
 
-def _hold_out(found: list[list[NamedClass]], sizes: Sizes, seed: int) -> tuple[Topic, ...]:
-    """Return the topics that have classes, a tenth of those with tasks held out."""
+def _hold_out(
+    found: list[list[NamedClass]], sizes: Sizes, share: float, seed: int
+) -> tuple[Topic, ...]:
+    """Return the topics that have classes, a share of those with tasks held out."""
     able = [
         index for index, classes in enumerate(found) if Topic(tuple(classes), False).has_task(sizes)
     ]
-    count = max(1, round(HELD_OUT * len(able)))
+    count = min(max(1, round(share * len(able))), len(able) - 2)
     dice = random.Random(derive(seed, "held out"))
     held_out = set(dice.sample(able, count)) if len(able) >= 3 else set()
     return tuple(Topic(tuple(c), i in held_out) for i, c in enumerate(found) if c)

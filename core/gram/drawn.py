@@ -1,7 +1,7 @@
 """Captioned pictures that are drawn when they are asked for: nothing is stored or downloaded."""
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +16,20 @@ UNSAID = 50  # percent of pictures whose look the caption does not mention: doma
 
 
 class DrawnPairs(Pairs):
-    """Generated pictures and captions, of other classes and domains than those evaluated.
-
-    A pair is drawn when it is first asked for and then kept, 12 kB each.
-    """
+    """Generated pictures and captions, of other classes and domains than those evaluated."""
 
     def __init__(self, count: int):
         super().__init__(f"drawn:{count}", (), max_skipped=0)
         self.count = count
-        self._pairs: dict[int, tuple[np.ndarray, str]] = {}
 
     def __len__(self) -> int:
         return self.count
 
     def caption(self, index: int) -> str:
-        return self._pair(index)[1]
+        return _pair(index)[1]
 
     def image(self, index: int) -> Image.Image:
-        return Image.fromarray(self._pair(index)[0])
+        return Image.fromarray(_pair(index)[0])
 
     def digest(self, index: int) -> bytes:
         return hashlib.blake2b(self.identity(index), digest_size=16).digest()
@@ -47,12 +43,10 @@ class DrawnPairs(Pairs):
     def stamp(self) -> str:
         return f"{_code()}:{self.count}"
 
-    def _pair(self, index: int) -> tuple[np.ndarray, str]:
-        if index not in self._pairs:
-            self._pairs[index] = captions.pair(
-                index, families=FAMILIES, evaluated=False, unsaid=UNSAID
-            )
-        return self._pairs[index]
+
+@lru_cache(maxsize=16384)  # 200 MB at most; drawing takes longer than a small CLIP's step
+def _pair(index: int) -> tuple[np.ndarray, str]:
+    return captions.pair(index, families=FAMILIES, evaluated=False, unsaid=UNSAID)
 
 
 @cache

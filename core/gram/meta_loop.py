@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from softprompt.core import parallel
 from softprompt.core.errors import UserError
 from softprompt.core.gram.episodes import Episodes
 from softprompt.core.gram.meta_log import MetaRecorder
@@ -75,7 +76,11 @@ def meta_fit(
         if any(True for _ in module.parameters())
     }
     progress = load_state(folder, modules, optimizers, Progress)
-    recorder = MetaRecorder(folder, outer.steps, outer.print_freq, progress.step)
+    recorder = (
+        MetaRecorder(folder, outer.steps, outer.print_freq, progress.step)
+        if parallel.writes()
+        else None
+    )
     began = time.perf_counter() - progress.seconds
     try:
         if not progress.validations:
@@ -87,15 +92,19 @@ def meta_fit(
                 optimizer.param_groups[0]["lr"] = rates[name] * outer.rate(progress.step)
             outcome = _step(objective, outer, optimizers, episodes)
             _check_finite(outcome, progress.step)
-            recorder.step(progress.step, outcome, rates["learner"] * outer.rate(progress.step))
+            if recorder:
+                rate = rates["learner"] * outer.rate(progress.step)
+                recorder.step(progress.step, outcome, rate)
             progress.step += 1
             if progress.step % outer.val_freq == 0 or progress.step == outer.steps:
                 _validate(objective, outer, held_out, progress, recorder)
                 progress.seconds = time.perf_counter() - began
-                recorder.flush()
-                save_state(folder, modules, optimizers, progress)
+                if recorder:
+                    recorder.flush()
+                    save_state(folder, modules, optimizers, progress)
     finally:
-        recorder.close()
+        if recorder:
+            recorder.close()
     if progress.step < outer.steps:
         logger.info(
             f"stopped after step {progress.step}: {progress.waited} validations without a better "
@@ -117,6 +126,10 @@ def _step(objective: Objective, outer: Outer, optimizers, episodes) -> Outcome:
         _add(objective.learner, prompts, outer.tasks)
         _add(objective.regulator, regulator, outer.tasks)
     for optimizer in optimizers.values():
+        trained = optimizer.param_groups[0]["params"]
+        agreed = parallel.agreed([value.grad for value in trained])
+        for value, gradient in zip(trained, agreed, strict=True):
+            value.grad = gradient
         torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], outer.max_norm)
         optimizer.step()
     return _mean(outcomes)
@@ -133,7 +146,7 @@ def _validate(
     outer: Outer,
     held_out: Episodes,
     progress: Progress,
-    recorder: MetaRecorder,
+    recorder: MetaRecorder | None,
 ) -> None:
     """Evaluate on the same held-out tasks each time, and keep the best prompts and regulator."""
     outcome = _mean([objective.evaluate(e) for e in held_out.draw(range(outer.val_tasks))])
@@ -146,7 +159,8 @@ def _validate(
             "learner": copy.deepcopy(objective.learner.state_dict()),
             "regulator": copy.deepcopy(objective.regulator.state_dict()),
         }
-    recorder.validation(progress.step, outcome, best=progress.best_step == progress.step)
+    if recorder:
+        recorder.validation(progress.step, outcome, best=progress.best_step == progress.step)
 
 
 def _mean(outcomes: list[Outcome]) -> Outcome:

@@ -4,11 +4,10 @@ import json
 import time
 from pathlib import Path
 
-import torch
 from yacs.config import CfgNode
 
-from softprompt.core import results
-from softprompt.core.backbone import build_clip, warnings_of
+from softprompt.core import parallel, results
+from softprompt.core.backbone import configured_clip, warnings_of
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
 from softprompt.core.data import Preprocessing, evaluation_transform, training_transform
@@ -43,27 +42,30 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
     folder = _folder(cfg, resume)
     if resume and (folder / results.FILE).is_file():
         logger.info(f"{folder} is finished already: {folder / meta_file.FILE}")
-        meta_state.finish(folder)
+        if parallel.writes():
+            meta_state.finish(folder)
         return json.loads((folder / results.FILE).read_text())
     outer = Outer(**section(cfg, "OUTER"))
-    device = "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu"
-    backbone = cfg.MODEL.BACKBONE
-    clip = build_clip(backbone.NAME, backbone.PRETRAINED, cfg.MODEL.PRECISION, device)
+    clip = configured_clip(cfg)
     learner = _learner(cfg, clip)
     with seeded(cfg.SEED, "regulator"):
         rows = token_rows(learner, clip)
         regulator = Regulator(rows, clip.dim, **section(cfg, "REGULATOR")).to(clip.device)
     objective = Objective(clip, learner, regulator, **section(cfg, "INNER"))
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(cfg, folder)
-    handler = log_to_file(folder)
+    parallel.meet()  # all have seen the folder as it was
+    handler = None
+    if parallel.writes():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(cfg, folder)
+        handler = log_to_file(folder)
     try:
         began = time.perf_counter()
         _describe(cfg, objective)
         preprocessing = Preprocessing.of(clip, cfg.INPUT)
         clustering = section(cfg, "CLUSTER")
-        corpus = open_corpus(clip, preprocessing, clustering, **section(cfg, "PAIRS"))
+        with parallel.in_turn():
+            corpus = open_corpus(clip, preprocessing, clustering, **section(cfg, "PAIRS"))
         training, held_out = _episodes(cfg, objective, corpus, preprocessing)
         prepared = time.perf_counter() - began
         if objective.steps and not objective.lr:
@@ -71,21 +73,23 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
         progress = meta_fit(objective, outer, training, held_out, folder)
         found = _results(cfg, objective, corpus, progress)
         found["seconds"] = {"prepare": prepared, "meta_train": progress.seconds}
-        about = {key: found[key] for key in ("options", "inner_lr", "step", "validations")}
-        meta_file.save(
-            folder / meta_file.FILE,
-            learner,
-            regulator,
-            clip,
-            about | {"config": settings(cfg), "pairs": found["pairs"]},
-        )
-        results.write(folder, found)
-        meta_state.finish(folder)
+        if parallel.writes():
+            about = {key: found[key] for key in ("options", "inner_lr", "step", "validations")}
+            meta_file.save(
+                folder / meta_file.FILE,
+                learner,
+                regulator,
+                clip,
+                about | {"config": settings(cfg), "pairs": found["pairs"]},
+            )
+            results.write(folder, found)
+            meta_state.finish(folder)
         _report(folder, found)
         return found
     finally:
-        logger.removeHandler(handler)
-        handler.close()
+        if handler is not None:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def _folder(cfg: CfgNode, resume: bool) -> Path:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from softprompt.core.errors import UserError
-from softprompt.core.weights import reason
+from softprompt.core.errors import UserError, reason
 
 
 class Pairs:

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from softprompt.core.errors import UserError
 from softprompt.core.gram.hierarchy import Sizes
 
-KEPT_PAIRS = 0.8  # those whose picture and caption agree best
 KEPT_MEMBERS = 0.6  # those that belong to their class most clearly
 
 # What is tried in turn where the rule's sizes leave no tasks, as they do below 50,000 pairs.
@@ -55,12 +54,16 @@ def members_needed(count: int) -> int:
     return count + min(count, 4)
 
 
-def pairs_needed(fixed: dict[str, int]) -> int:
-    """Return roughly how many pairs the smallest sizes need: twice what even clusters would."""
+def pairs_needed(fixed: dict[str, int], kept: float) -> int:
+    """Return roughly how many pairs the smallest sizes need: twice what even clusters would.
+
+    Args:
+        kept: the share of pairs that is clustered.
+    """
     *_, least = candidates(0, fixed)
     cells = least.topics * least.classes * least.domains
     members = cells * members_needed(max(least.shots, least.queries))
-    return 10 * round(2 * members / (KEPT_PAIRS * KEPT_MEMBERS) / 10)
+    return 10 * round(2 * members / (kept * KEPT_MEMBERS) / 10)
 
 
 def described(sizes: Sizes) -> str:

@@ -4,16 +4,18 @@ import numpy as np
 
 from softprompt.core.gram.encode import FEWEST_TOKENS, MOST_TOKENS
 from softprompt.core.gram.features import PairFeatures
-from softprompt.core.gram.sizes import KEPT_PAIRS
 
 MANY = 50_000  # pairs, from which on a caption is used once
 
 
-def usable_pairs(features: PairFeatures) -> tuple[np.ndarray, dict[str, int]]:
+def usable_pairs(features: PairFeatures, kept: float) -> tuple[np.ndarray, dict[str, int]]:
     """Return the positions of the pairs to cluster, and how many each filter left out.
 
     Of several captions of one picture the best matching stays, so no picture is in two classes.
     Among many pairs a caption stays once too; among fewer it may belong to several pictures.
+
+    Args:
+        kept: the share of pairs, those whose picture and caption agree best, that stays at last.
     """
     similarity = np.einsum(
         "nd,nd->n", features.image.float().numpy(), features.text.float().numpy()
@@ -34,7 +36,7 @@ def usable_pairs(features: PairFeatures) -> tuple[np.ndarray, dict[str, int]]:
     if len(features) >= MANY:
         keep("caption again", _best([features.captions[row] for row in rows], similarity[rows]))
     if len(rows):
-        floor = np.quantile(similarity[rows], 1 - KEPT_PAIRS)
+        floor = np.quantile(similarity[rows], 1 - kept)
         keep("picture and caption agree least", similarity[rows] >= floor)
     return rows, dropped
 

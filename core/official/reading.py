@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softprompt.core.errors import UserError
-from softprompt.core.weights import reason
+from softprompt.core.errors import UserError, reason
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of the old format
 DTYPES = {

@@ -24,6 +24,7 @@ class ReferenceCLIP(FrozenCLIP):
             weights=clip.weights,
             precision=clip.precision,
             memory_limit=float("inf"),
+            packed="off",
             device=clip.device,
         )
         self.text.__class__ = ReferenceText

@@ -1,11 +1,12 @@
 """open_clip's residual attention block in parts, to be run on fewer tokens than it reads."""
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from softprompt.core.towers.linear import PackedLinear, frozen_linear
 
 QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
@@ -18,7 +19,8 @@ class Block:
     the vectors around it, which leaves one operation of five.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, pack: bool):
+        linear = partial(frozen_linear, pack=pack)
         attention, mlp = module.attn, module.mlp
         width = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
@@ -72,6 +74,12 @@ class Block:
         return torch.add(x, self.scale_2(self.down(hidden)), alpha=self.share)
 
 
+def packed_bytes(blocks: list) -> int:
+    """Return what the packed copies of some blocks' weights take."""
+    layers = [part for block in blocks for part in vars(block).values()]
+    return sum(layer.bytes for layer in layers if isinstance(layer, PackedLinear))
+
+
 def _is_quick(module: nn.Module) -> bool:
     """Whether the MLP is one that QuickGELU's constant can be moved through."""
     from open_clip.transformer import LayerNorm, QuickGELU
@@ -80,12 +88,15 @@ def _is_quick(module: nn.Module) -> bool:
     return plain and type(module.mlp.gelu) is QuickGELU
 
 
-def blocks_of(modules: nn.ModuleList) -> list[Block] | None:
-    """Return the blocks in parts, or None where they are not open_clip's plain ones."""
+def blocks_of(modules: nn.ModuleList, pack: bool = False) -> list[Block] | None:
+    """Return the blocks in parts, or None where they are not open_clip's plain ones.
+
+    ``pack`` lays their weights out for oneDNN; see ``linear.py``.
+    """
     from open_clip.transformer import ResidualAttentionBlock
 
     plain = all(type(m) is ResidualAttentionBlock and not hasattr(m, "ln_1_kv") for m in modules)
-    return [Block(module) for module in modules] if plain else None
+    return [Block(module, pack) for module in modules] if plain else None
 
 
 def attend(
@@ -95,8 +106,3 @@ def attend(
     q, k, v = (each.transpose(1, 2) for each in (q, k, v))
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return attended.transpose(1, 2).flatten(2)
-
-
-def linear(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return ``x -> x weight^T + bias``."""
-    return partial(F.linear, weight=weight, bias=bias)

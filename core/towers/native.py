@@ -15,11 +15,12 @@ class NativeVision:
     Where only the class token is pooled, the last block has no use for the others' outputs.
     """
 
-    def __init__(self, visual: nn.Module):
+    def __init__(self, visual: nn.Module, pack: bool = False):
         self.visual = visual
         self.width = visual.transformer.width
         self.depth = len(visual.transformer.resblocks)
-        blocks = blocks_of(visual.transformer.resblocks)
+        self.tokens = len(visual.positional_embedding)  # of an image, without prompts
+        blocks = blocks_of(visual.transformer.resblocks, pack)
         self.blocks = blocks or list(visual.transformer.resblocks)
         one_token = visual.attn_pool is None and visual.pool_type == "tok"
         self.pooled_block = self.blocks[-1] if blocks and one_token else None

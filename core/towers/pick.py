@@ -12,10 +12,13 @@ from softprompt.core.towers.timm_vit import TimmVision
 POOLS = ("argmax", "eos", "last")
 
 
-def image_tower(visual: nn.Module) -> NativeVision | TimmVision | EvaVision | PlainVision:
+def image_tower(
+    visual: nn.Module, pack: bool = False
+) -> NativeVision | TimmVision | EvaVision | PlainVision:
     """Return the walker of an open_clip model's image tower.
 
-    A tower that is known but has no place for prompts is run whole.
+    A tower that is known but has no place for prompts is run whole. ``pack`` lays the weights of
+    open_clip's own out for oneDNN.
 
     Raises:
         UserError: it is none of open_clip's towers.
@@ -28,7 +31,7 @@ def image_tower(visual: nn.Module) -> NativeVision | TimmVision | EvaVision | Pl
 
     timm_steps = ("forward", "forward_features", "forward_head")
     if _is_plainly(visual, VisionTransformer, "forward"):
-        return NativeVision(visual)
+        return NativeVision(visual, pack)
     if isinstance(visual, TimmModel):
         trunk = visual.trunk
         if _is_plainly(trunk, TimmVisionTransformer, *timm_steps):
@@ -44,8 +47,8 @@ def image_tower(visual: nn.Module) -> NativeVision | TimmVision | EvaVision | Pl
     )
 
 
-def text_tower(model: nn.Module, tokenizer) -> TextTower:
-    """Return the walker of an open_clip model's text tower.
+def text_tower(model: nn.Module, tokenizer, pack: bool = False) -> TextTower:
+    """Return the walker of an open_clip model's text tower; ``pack`` is as above.
 
     Raises:
         UserError: it cannot be prompted exactly.
@@ -69,7 +72,7 @@ def text_tower(model: nn.Module, tokenizer) -> TextTower:
         raise _refusal("TextTransformer", "it masks by sentence or adds a token behind the padding")
     if pool not in POOLS:
         raise _refusal("TextTransformer", f"it pools by {pool!r}, not by {', '.join(POOLS)}")
-    return TextTower(modules, pool, end_id, tokenizer)
+    return TextTower(modules, pool, end_id, tokenizer, pack)
 
 
 def _is_plainly(module: nn.Module, cls: type, *methods: str) -> bool:

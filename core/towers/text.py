@@ -53,16 +53,19 @@ class TextTower:
     as in SigLIP, and they keep their full length. The last block runs for the pooled places alone.
     """
 
-    def __init__(self, modules: nn.Module, pool: str, end_id: int | None, tokenizer):
+    def __init__(
+        self, modules: nn.Module, pool: str, end_id: int | None, tokenizer, pack: bool = False
+    ):
         """Read the modules.
 
         Args:
             modules: what holds them, a ``CLIP`` or a ``TextTransformer``.
             pool: the place whose output is the feature: argmax (of the ids), eos or last.
             end_id: the end token's id, for eos.
+            pack: lay the weights out for oneDNN.
         """
         self.modules = modules.transformer.resblocks
-        self.blocks = blocks_of(self.modules)  # None: they can only be run whole
+        self.blocks = blocks_of(self.modules, pack)  # None: they can only be run whole
         self.width = modules.transformer.width
         self.depth = len(self.modules)
         self.context_length = modules.context_length
