@@ -18,8 +18,9 @@ from softprompt.core.yaml_files import flat_of
 DRAWN = ("confusion", "embeddings")
 EMBEDDED = 500  # images of a class set in the projector, at most
 NAMED = 40  # classes whose names a confusion matrix has room for
+HARDWARE = ("DATALOADER.NUM_WORKERS", "DATALOADER.MEMORY", "MODEL.MEMORY_LIMIT", "CACHE.")
 # The rest of the settings are hyperparameters.
-NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", "DATALOADER.NUM_WORKERS")
+NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", *HARDWARE)
 
 
 class Board:
