@@ -19,9 +19,9 @@ TABLE = "controls.md"
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__
-        + " Meta-training is that of configs/gram/meta_coop_tiny.yaml and meta_tiny.yaml, training has the budget of "
-        "configs/base/matrix.yaml. What is there already is not repeated, a run that was cut off "
-        "goes on.",
+        + " Meta-training is that of configs/gram/meta_coop_tiny.yaml and meta_tiny.yaml, training "
+        "has the budget of configs/base/matrix.yaml. What is there already is not repeated, a run "
+        "that was cut off goes on.",
         epilog="example: python tools/gram_controls.py --output-dir output/controls --learners "
         "coop --seeds 1 --controls host full",
     )
