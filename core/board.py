@@ -1,6 +1,7 @@
 """What TensorBoard gets of a finished run: settings beside results, confusions, embeddings."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,12 +18,13 @@ from softprompt.core.yaml_files import flat_of
 DRAWN = ("confusion", "embeddings")
 EMBEDDED = 500  # images of a class set in the projector, at most
 NAMED = 40  # classes whose names a confusion matrix has room for
+HARDWARE = ("DATALOADER.NUM_WORKERS", "DATALOADER.MEMORY", "MODEL.MEMORY_LIMIT", "CACHE.")
 # The rest of the settings are hyperparameters.
-NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", "DATALOADER.NUM_WORKERS")
+NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", *HARDWARE)
 
 
 class Board:
-    """The writer of one run."""
+    """The writer of one run, which as a context closes its files."""
 
     def __init__(self, folder: Path, drawn: Sequence[str]):
         """Check what is to be drawn (``TEST.TENSORBOARD``), before anything is trained.
@@ -38,6 +40,20 @@ class Board:
         if "confusion" in drawn:
             _pyplot()
 
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if "writer" in self.__dict__:
+            self.writer.close()
+
+    @cached_property
+    def writer(self):
+        """One for all class sets, for each writer replaces the list of what can be projected."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder)
+
     def draw(self, session, subset: str, model: PromptedCLIP, logits: Tensor, labels: Tensor):
         """Draw the trained model on one class set.
 
@@ -45,24 +61,17 @@ class Board:
             logits: ``(images, classes)`` of the test images.
             labels: ``(images,)``, indices of ``model.classnames``.
         """
-        from torch.utils.tensorboard import SummaryWriter
-
-        if "embeddings" in self.drawn:  # of several processes all encode
+        if "confusion" in self.drawn and parallel.writes():
+            figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
+            self.writer.add_figure(f"confusion/{subset}", figure)
+        if "embeddings" in self.drawn:
             features, rows = embeddings(model, session.test_batches(subset, EMBEDDED).epoch())
-        if not (self.drawn and parallel.writes()):
-            return
-        with SummaryWriter(self.folder) as board:
-            if "confusion" in self.drawn:
-                figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
-                board.add_figure(f"confusion/{subset}", figure)
-            if "embeddings" in self.drawn:
-                header = ["kind", "class"]
-                board.add_embedding(features, rows, metadata_header=header, tag=subset)
+            header = ["kind", "class"]
+            if parallel.writes():  # all processes encode
+                self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
 
     def compare(self, cfg: CfgNode, found: dict) -> None:
         """Write settings and results where TensorBoard's HPARAMS tab compares runs by them."""
-        from torch.utils.tensorboard import SummaryWriter
-
         if not parallel.writes():
             return
         chosen = {
@@ -74,8 +83,7 @@ class Board:
         measured = {f"test/{subset} accuracy": it["accuracy"] for subset, it in scores.items()}
         if found["harmonic_mean"]:
             measured["test/H"] = list(found["harmonic_mean"].values())[-1]
-        with SummaryWriter(self.folder) as board:
-            board.add_hparams(chosen, measured, run_name=".")  # in this run, not in one below it
+        self.writer.add_hparams(chosen, measured, run_name=".")  # this run, not one below it
 
 
 @torch.no_grad()

@@ -55,8 +55,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     trainer.prepare(Optim.from_config(cfg.OPTIM))
 
     board = Board(folder, cfg.TEST.TENSORBOARD)
-
-    with _writing(cfg, folder):
+    with _writing(cfg, folder), board:
         session.describe()
         logger.info(
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images "
@@ -145,7 +144,7 @@ def evaluate(
         name = cfg.PROMPT.NAME
 
     board = Board(folder, cfg.TEST.TENSORBOARD)
-    with _writing(cfg, folder):
+    with _writing(cfg, folder), board:
         session.describe()
         logger.info(f"evaluating {source}")
         found = session.report(learner, tested, name, board)

@@ -275,3 +275,18 @@ def test_the_tool_clusters_and_ends_in_one_line_for_too_few_pairs(tmp_path, caps
     assert re.fullmatch(r"error: no meta-training task can be made from drawn:30.*\n", error)
     assert main(["drawn:30", *given, "--ways", "1"]) == 2
     assert capsys.readouterr().err.startswith("error: WAYS is 1, but must be at least 2")
+
+
+@pytest.mark.slow
+def test_a_share_of_the_pairs_and_of_the_topics(clip):
+    features = captioned(3000)
+    half, most = (cluster(features, clip, "test", kept=kept, topics=8) for kept in (0.5, 0.9))
+    dropped = [h.dropped["picture and caption agree least"] for h in (half, most)]
+    assert dropped[0] == pytest.approx(1500, abs=2) and dropped[1] == pytest.approx(300, abs=2)
+    few, many = (cluster(features, clip, "test", held_out=share, topics=8) for share in (0.1, 0.5))
+    assert len(few.split(True)) == 1 and len(many.split(True)) > 1
+    able = [topic for topic in many.topics if topic.has_task(many.sizes)]
+    assert len([topic for topic in able if not topic.held_out]) >= 2
+    for options in ({"kept": 0.0}, {"held_out": 1.5}):
+        with pytest.raises(UserError, match="must be a share above 0"):
+            cluster(features, clip, "test", **options)

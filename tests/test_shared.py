@@ -26,9 +26,9 @@ def configuration(tmp_path):
 
 
 def left_by(folder: Path) -> dict:
-    """What a run leaves, but for times and its own folder's name."""
+    """What a run leaves, but for time and memory."""
     found = json.loads((folder / "results.json").read_text())
-    del found["seconds"]
+    del found["seconds"], found["peak_memory"]
     (prompts,) = folder.glob("checkpoints/*/prompts.safetensors")
     return {
         "results": found,
@@ -101,3 +101,33 @@ def test_model_and_dataset_are_made_once(configuration, tmp_path, monkeypatch):
     assert shared.clip(limited).memory_limit == 0.5
     assert len(built) == 2
     assert shared.dataset(limited) is shared.dataset(configuration("vpt", "five"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("transforms", "workers"),
+    [("(normalize,)", "0"), ("(random_resized_crop, normalize)", "2")],
+)
+def test_a_run_on_fixed_views_resumes_to_the_bit(
+    configuration, tmp_path, monkeypatch, transforms, workers
+):
+    from softprompt.core import loop
+
+    pairs = ["INPUT.TRANSFORMS", transforms, "INPUT.VIEWS", "2", "OPTIM.MAX_EPOCH", "3"]
+    pairs += ["DATALOADER.NUM_WORKERS", workers, "DATALOADER.TRAIN_X.BATCH_SIZE", "6"]
+    whole = train(configuration("coop", "whole", *pairs))
+    assert whole["train"]["views"] == (1 if transforms == "(normalize,)" else 2)
+
+    save = loop.checkpoint.save
+
+    def cut_off(folder, epoch, *rest):
+        save(folder, epoch, *rest)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop.checkpoint, "save", cut_off)
+        train(configuration("coop", "cut", *pairs))
+    # What the other run has seen of the pictures is not there any more, or it is in a folder.
+    train(configuration("coop", "cut", *pairs), resume=True)
+    assert left_by(tmp_path / "cut") == left_by(tmp_path / "whole")

@@ -17,7 +17,7 @@ class Row:
 
     label: str
     method: str  # the folder of its settings in configs/
-    kind: str = "step"  # step, evaluation or start
+    kind: str = "step"  # step, fixed (a step on views whose features are known), evaluation, start
     classes: tuple[int, ...] = (10, 100)
     # Gigabytes that the reference takes, and takes more for each class, where they are many.
     gigabytes: tuple[float, float] = (3.0, 0.03)
@@ -25,6 +25,7 @@ class Row:
 
 ROWS = {
     "coop": Row("CoOp", "coop"),
+    "coop-fixed": Row("CoOp, fixed views", "coop", "fixed"),
     "cocoop": Row("CoCoOp", "cocoop"),
     "maple": Row("MaPLe", "maple"),
     "ivlp": Row("IVLP", "ivlp"),
@@ -85,7 +86,11 @@ class Case:
         images = torch.randn(count, 3, *self.clip.image_size, generator=generator)
         return images.to(self.clip.device)
 
-    def _step(self) -> list[Part]:
+    def _fixed(self) -> list[Part]:
+        """A step on pictures whose features without prompts were computed in an earlier epoch."""
+        return self._step(known=not is_reference(self.clip))
+
+    def _step(self, known: bool = False) -> list[Part]:
         """A training step; its teachers' text features are noise: they have a row of their own."""
         import torch
 
@@ -107,6 +112,7 @@ class Case:
         size = self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
         images = self._images(size)
         labels = torch.arange(size, device=images.device) % len(self.names)
+        features = self.clip.encode_image(images) if known else None
         update = trainer.update
 
         def watched(found: dict, *which: str) -> None:
@@ -119,7 +125,10 @@ class Case:
             self.updates.clear()
             torch.manual_seed(7)
             # A tensor of its own, or the features of the step before would be found again.
-            self.terms = trainer.step(Batch(images.clone(), labels))
+            batch = Batch(images.clone(), labels)
+            if known:
+                self.clip.expect(batch.images, lambda _: features)
+            self.terms = trainer.step(batch)
 
         return [Part(step, 1)]
 
