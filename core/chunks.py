@@ -1,4 +1,8 @@
-"""Encoding many classes within a limit of memory: in chunks whose activations are not kept."""
+"""Encoding within a limit of memory: in chunks whose activations are not kept.
+
+Features and their gradients of any order are the same; more than one chunk costs another forward
+pass for each of the gradients.
+"""
 
 import math
 
@@ -20,21 +24,17 @@ def encode_within(
 ) -> Tensor:
     """Return ``encode(sentences, prompts)``, computed in as many chunks of classes as it takes.
 
-    Features and their gradients of any order are the same; more than one chunk costs another
-    forward pass for each of the gradients.
-
     Args:
         limit: gigabytes that activations may take.
     """
     vectors = vectors_of(prompts)
     kept = AT_ONCE
-    if torch.is_grad_enabled() and any(each.requires_grad for each in vectors):
-        # Without fused attention there is to be a second derivative; see twice_differentiable().
-        kept = tower.depth * (KEPT if torch.backends.cuda.flash_sdp_enabled() else KEPT_TWICE)
+    if _has_gradient(vectors):
+        kept = _kept(tower.depth)
     tokens = tower.tokens_of(sentences, prompts)
     size = tokens * kept * tower.width * sentences.embedded.element_size()
-    chunks = min(math.ceil(size / (limit * GIGABYTE)), len(sentences))
-    if chunks <= 1:
+    parts = _parts(len(sentences), size, limit)
+    if len(parts) == 1:
         return encode(sentences, prompts)
 
     def encode_part(classes: slice, *vectors: Tensor) -> Tensor:
@@ -42,12 +42,57 @@ def encode_within(
         first = own.pop(0) if prompts.text is not None else None
         return encode(sentences[classes], Prompts(text=first, deep_text=tuple(own)))
 
-    step = math.ceil(len(sentences) / chunks)
-    parts = [slice(start, start + step) for start in range(0, len(sentences), step)]
     return torch.cat(
         [recomputed(lambda *v, part=part: encode_part(part, *v), *vectors) for part in parts],
         dim=-2,
     )
+
+
+def encode_images_within(limit: float, encode, tower, images: Tensor, prompts: Prompts) -> Tensor:
+    """Return ``encode(images, prompts)``, computed in as many chunks of images as it takes.
+
+    Without a gradient nothing is kept, and they are encoded at once.
+
+    Args:
+        limit: gigabytes that activations may take.
+        tower: an image tower that takes prompts.
+    """
+    vectors = [each for each in (prompts.image, *prompts.deep_image) if each is not None]
+    if not _has_gradient([images, *vectors]):
+        return encode(images, prompts)
+    tokens = len(images) * (tower.tokens + max((v.shape[-2] for v in vectors), default=0))
+    size = tokens * _kept(tower.depth) * tower.width * images.element_size()
+    parts = _parts(len(images), size, limit)
+    if len(parts) == 1:
+        return encode(images, prompts)
+
+    def encode_part(part: slice, images: Tensor, *vectors: Tensor) -> Tensor:
+        own = [v[part] if v.dim() == 3 else v for v in vectors]  # by image, or shared
+        first = own.pop(0) if prompts.image is not None else None
+        return encode(images[part], Prompts(image=first, deep_image=tuple(own)))
+
+    return torch.cat(
+        [
+            recomputed(lambda *v, part=part: encode_part(part, *v), images, *vectors)
+            for part in parts
+        ]
+    )
+
+
+def _has_gradient(inputs: list[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
+
+
+def _kept(depth: int) -> int:
+    # Without fused attention there is to be a second derivative; see twice_differentiable().
+    return depth * (KEPT if torch.backends.cuda.flash_sdp_enabled() else KEPT_TWICE)
+
+
+def _parts(count: int, size: float, limit: float) -> list[slice]:
+    """Cut ``count`` rows that take ``size`` bytes into parts that take ``limit`` gigabytes each."""
+    chunks = max(1, min(math.ceil(size / (limit * GIGABYTE)), count))
+    step = math.ceil(count / chunks)
+    return [slice(start, start + step) for start in range(0, count, step)]
 
 
 def _of_classes(vectors: Tensor, classes: slice) -> Tensor:

@@ -1,14 +1,18 @@
 """The one frozen CLIP that student, zero-shot teacher and evaluation share."""
 
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softprompt.core.chunks import encode_within
+from softprompt.core.chunks import encode_images_within, encode_within
 from softprompt.core.divided import divide_images, divide_text
+from softprompt.core.feature_store import FeatureStore, key_of
+from softprompt.core.fingerprint import model_fingerprint
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.towers.block import packed_bytes
 from softprompt.core.towers.linear import packs
@@ -49,7 +53,7 @@ class FrozenCLIP:
             name: the backbone's name, as checkpoints and results state it.
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
-            memory_limit: gigabytes that the text tower may keep for backward passes.
+            memory_limit: gigabytes that each tower may keep for backward passes.
             packed: lay weights out for oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
 
         Raises:
@@ -61,12 +65,14 @@ class FrozenCLIP:
         self.precision = precision
         self.memory_limit = memory_limit
         self.device = torch.device(device)
-        pack = precision == "fp32" and packs(packed)
-        self.text = text_tower(self.model, tokenizer, pack)
-        self.image = image_tower(self.model.visual, pack)
+        self.packed = precision == "fp32" and packs(packed)
+        self.text = text_tower(self.model, tokenizer, self.packed)
+        self.image = image_tower(self.model.visual, self.packed)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
+        self.store: FeatureStore | None = None  # of hand-written sentences' features
         self._class_features: dict[tuple, Tensor] = {}
         self._last_plain: tuple | None = None  # the last images encoded without prompts
+        self._expected: tuple | None = None  # images whose features come from elsewhere
 
     @property
     def text_width(self) -> int:
@@ -107,7 +113,15 @@ class FrozenCLIP:
         plain = prompts.image is None and not prompts.deep_image
         if plain and not (images.requires_grad or images.is_inference()):
             return self._plain_features(images)
-        return divide_images(self._encode_image, images, prompts)
+        if not self.image_depth:  # it takes no prompts
+            return divide_images(self._encode_image, images, prompts)
+
+        def encode_own(images: Tensor, prompts: Prompts) -> Tensor:
+            return encode_images_within(
+                self.memory_limit, self._encode_image, self.image, images, prompts
+            )
+
+        return divide_images(encode_own, images, prompts)
 
     def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         with self._precision():
@@ -120,10 +134,28 @@ class FrozenCLIP:
             last, last_state, features = self._last_plain
             if last() is images and last_state == state:
                 return features
-        with torch.no_grad():
-            features = divide_images(self._encode_image, images, NOTHING)
+
+        def encode() -> Tensor:
+            with torch.no_grad():
+                return divide_images(self._encode_image, images, NOTHING)
+
+        expectation = self._expected or (lambda: None, None, None)
+        expected, expected_state, source = expectation
+        if expected() is images and expected_state == state:
+            features = source(encode).to(self.device)
+            self._expected = expectation  # the source may have encoded others meanwhile
+        else:
+            features = encode()
         self._last_plain = weakref.ref(images), state, features
         return features
+
+    def expect(self, images: Tensor, source: Callable[[Callable[[], Tensor]], Tensor]) -> None:
+        """Take the features without prompts of these very images from ``source(encode)``.
+
+        It is called if they are asked for. ``encode()`` computes them, as would happen without it;
+        where it does not call that, the images may be on the meta device and hold nothing.
+        """
+        self._expected = weakref.ref(images), (images._version, self.precision), source
 
     def encode_text(self, sentences: Sentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""
@@ -157,13 +189,27 @@ class FrozenCLIP:
         has it; without, the mean is of features as they are, as PromptSRC and ProMetaR take it.
         """
         key = (tuple(classnames), tuple(templates), unit)
-        if key not in self._class_features:
+
+        def encode() -> Tensor:
             mean = 0.0
             for template in templates:
                 features = self.encode_in_chunks(classnames, template)
                 mean = mean + (F.normalize(features, dim=-1) if unit else features)
-            self._class_features[key] = mean / len(templates)
+            return mean / len(templates)
+
+        if key not in self._class_features:
+            if self.store is None:
+                found = encode()
+            else:
+                stored_as = key_of("text", self.fingerprint, self.memory_limit, *key)
+                found = self.store.remembered(stored_as, encode)
+            self._class_features[key] = found.to(self.device)
         return self._class_features[key]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that features depend on beside pictures and sentences."""
+        return model_fingerprint(self)
 
     @torch.no_grad()
     def encode_in_chunks(self, classnames, template: str) -> Tensor:

@@ -23,8 +23,11 @@ COMPONENTS: dict[str, Registry] = {
     "PROMPT": PROMPT_LEARNERS,
     "TRAINER": TRAINERS,
 }
-# On this disk; they do not change what a run is.
-PLACES = ("OUTPUT_DIR", "DATASET.ROOT", "META.PAIRS.ROOT", "META.PAIRS.CACHE")
+# On this disk, or only drawn; they do not change what a run is.
+PLACES = (
+    *("OUTPUT_DIR", "DATASET.ROOT", "CACHE.DIR", "CACHE.LIMIT"),
+    *("META.PAIRS.ROOT", "META.PAIRS.CACHE", "TEST.TENSORBOARD"),
+)
 
 
 def options_of(cls: type) -> dict:
@@ -189,7 +192,7 @@ def settings(cfg: CfgNode) -> dict:
         for parent in parents:
             node = node.get(parent, {})
         node.pop(leaf, None)
-    return plain
+    return {key: value for key, value in plain.items() if value != {}}
 
 
 def config_hash(cfg: CfgNode) -> str:

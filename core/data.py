@@ -1,16 +1,19 @@
 """From items to batches: transforms, and loaders whose every draw depends on the seed alone."""
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
+from torchvision.transforms import v2
 
 from softprompt.core import parallel
 from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
+from softprompt.core.kept import Kept
 from softprompt.core.seeding import derive, seeded
 from softprompt.core.trainer import Batch
 
@@ -19,13 +22,14 @@ INTERPOLATION = {
     "bilinear": transforms.InterpolationMode.BILINEAR,
     "nearest": transforms.InterpolationMode.NEAREST,
 }
+TORCHVISION = "torchvision"
 TRAINING_TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
 
 
 class ImageItems(Dataset):
     """The pictures of some items; what loader workers unpickle, so it knows no plugin.
 
-    It is indexed by (epoch, position), and what augmentation draws depends on these two and the
+    It is indexed by (view, position), and what augmentation draws depends on these two and the
     seed: neither the number of workers nor an interruption changes a picture.
     """
 
@@ -34,49 +38,32 @@ class ImageItems(Dataset):
         self.read = read
         self.transform = transform
         self.seed = seed
+        self.picture: Callable = self.view  # may be wrapped in what keeps its results
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        epoch, position = key
-        item = self.items[position]
-        with seeded(self.seed, "augment", epoch, position):
-            return self.transform(self.read(item.path)), item.label
+        return self.picture(key), self.items[key[1]].label
+
+    def view(self, key: tuple[int, int]) -> torch.Tensor:
+        view, position = key
+        with seeded(self.seed, "augment", view, position):
+            return self.transform(self.read(self.items[position].path))
 
 
-class _Order(Sampler):
-    """Positions paired with an epoch: shuffled by seed and epoch, or as they stand."""
+class _Plan(Sampler):
+    """The batches to load next, as lists of (view, position), of each what this process reads."""
 
-    def __init__(self, count: int, seed: int | None):
-        self.count = count
-        self.seed = seed
-        self.epoch = 0
+    def __init__(self, batches: int):
+        self.count = batches
+        self.batches: list[list[tuple[int, int]]] = []
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        if self.seed is None:
-            order = range(self.count)
-        else:
-            generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-            order = torch.randperm(self.count, generator=generator).tolist()
-        return iter([(self.epoch, position) for position in order])
-
-
-class _Parts:
-    """What this process reads of each batch."""
-
-    def __init__(self, batches: BatchSampler):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self.batches:
-            yield batch[parallel.part(len(batch))] if parallel.divides(len(batch)) else batch
+        return iter(self.batches)
 
 
 class Batches:
@@ -95,6 +82,8 @@ class Batches:
         workers: int = 0,
         seed: int | None = None,
         augment_seed: int | None = None,
+        views: int = 0,
+        memory: float = 0.0,
         device: torch.device | str = "cpu",
     ):
         """Make the loader.
@@ -103,33 +92,68 @@ class Batches:
             seed: shuffle from this seed, and drop a last smaller batch if there is a full one, as
                 Dassl does; None: in order, complete, for evaluation.
             augment_seed: of the transform's draws; None: ``seed``.
+            views: the epochs take turns with so many views of each picture; 0: each has its own.
+            memory: gigabytes for views that stay in memory.
         """
         self.device = torch.device(device)
-        self.order = _Order(len(items), seed)
+        self.seed = seed
+        self.views = views
         self.batch_size = batch_size
         drawn = seed if augment_seed is None else augment_seed
+        self.pictures = ImageItems(items, read, transform, drawn or 0)
+        if views and memory:
+            self.pictures.picture = Kept(self.pictures.view, memory / max(1, workers))
+        self.workers = workers
+        self._make_loader()
+
+    def _make_loader(self) -> None:
+        self.plan = _Plan(len(self.positions(0)))
         self.loader = DataLoader(
-            ImageItems(items, read, transform, drawn or 0),
-            batch_sampler=_Parts(
-                BatchSampler(
-                    self.order, batch_size, drop_last=seed is not None and len(items) >= batch_size
-                )
-            ),
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            self.pictures,
+            batch_sampler=self.plan,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(0),  # else each epoch draws from the global one
         )
 
+    def in_order(self) -> "Batches":
+        """Return batches of the same views of all items, as they stand."""
+        ordered = copy(self)
+        ordered.seed = None
+        ordered._make_loader()
+        return ordered
+
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self.plan)
+
+    def view(self, epoch: int) -> int:
+        """The number of the view that an epoch shows."""
+        return epoch % self.views if self.views else epoch
+
+    def positions(self, epoch: int) -> list[list[int]]:
+        """Which items each batch of an epoch holds."""
+        count, size = len(self.pictures), self.batch_size
+        if self.seed is None:
+            order = list(range(count))
+        else:
+            generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
+            order = torch.randperm(count, generator=generator).tolist()
+            if count >= size:
+                order = order[: count // size * size]
+        return [order[start : start + size] for start in range(0, len(order), size)]
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        self.order.epoch = epoch
+        return self.load(self.positions(epoch), self.view(epoch))
+
+    def load(self, batches: list[list[int]], view: int = 0) -> Iterator[Batch]:
+        """Yield batches of the items at these positions."""
+        self.plan.batches = [
+            [(view, position) for position in parallel.own_part(batch)] for batch in batches
+        ]
         try:
-            for index, (images, labels) in enumerate(self.loader):
-                total = min(self.batch_size, self.order.count - index * self.batch_size)
-                yield Batch(self._whole(images, total), self._whole(labels, total))
+            for batch, (images, labels) in zip(batches, self.loader, strict=True):
+                yield Batch(self._whole(images, len(batch)), self._whole(labels, len(batch)))
         except UserError as error:  # from a worker it arrives wrapped in that worker's traceback
             raise UserError(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
 
@@ -152,13 +176,19 @@ def training_transform(
             f"INPUT.TRANSFORMS names {unknown[0]!r}; there are {', '.join(TRAINING_TRANSFORMS)}"
         )
     size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
+    kinds = v2 if preprocessing.backend == TORCHVISION else transforms
     if "random_resized_crop" in names:
-        steps = [transforms.RandomResizedCrop(size, crop_scale, interpolation=interpolation)]
+        steps = [kinds.RandomResizedCrop(size, crop_scale, interpolation=interpolation)]
     else:
-        steps = [transforms.Resize(size, interpolation)]
+        steps = [kinds.Resize(size, interpolation)]
     if "random_flip" in names:
-        steps.append(transforms.RandomHorizontalFlip())
-    return transforms.Compose([*steps, *_to_tensor(names, preprocessing)])
+        steps.append(kinds.RandomHorizontalFlip())
+    return _whole(steps, names, preprocessing)
+
+
+def draws(names: tuple[str, ...]) -> bool:
+    """Whether the augmentation of these names draws, so that a picture has many views."""
+    return bool({"random_resized_crop", "random_flip"}.intersection(names))
 
 
 def evaluation_transform(
@@ -166,11 +196,12 @@ def evaluation_transform(
 ) -> Callable[[Image.Image], torch.Tensor]:
     """What the backbone was trained on: for CLIP, the shorter side resized, then the centre."""
     size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
+    kinds = v2 if preprocessing.backend == TORCHVISION else transforms
     if preprocessing.squash:
-        steps = [transforms.Resize(size, interpolation)]
+        steps = [kinds.Resize(size, interpolation)]
     else:
-        steps = [transforms.Resize(max(size), interpolation), transforms.CenterCrop(size)]
-    return transforms.Compose([*steps, *_to_tensor(names, preprocessing)])
+        steps = [kinds.Resize(max(size), interpolation), kinds.CenterCrop(size)]
+    return _whole(steps, names, preprocessing)
 
 
 @dataclass(frozen=True)
@@ -182,6 +213,7 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: str = "bicubic"
     squash: bool = False  # resize both sides, instead of cutting a centre out
+    backend: str = "pil"  # what decodes and resizes: pil or torchvision
 
     @classmethod
     def of(cls, clip, node) -> "Preprocessing":
@@ -204,11 +236,16 @@ class Preprocessing:
             std=tuple(node.PIXEL_STD or visual.image_std),
             interpolation=node.INTERPOLATION or own.get("interpolation", "bicubic"),
             squash=own.get("resize_mode") == "squash",
+            backend=node.BACKEND,
         )
 
 
-def _to_tensor(names: tuple[str, ...], preprocessing: Preprocessing) -> list[Callable]:
-    steps = [transforms.ToTensor()]
+def _whole(steps: list[Callable], names: tuple[str, ...], preprocessing: Preprocessing) -> Callable:
+    """The steps on a picture, and what makes it a normalized tensor."""
+    if preprocessing.backend == TORCHVISION:
+        found = [v2.ToImage(), *steps, v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
+    else:
+        found = [*steps, transforms.ToTensor()]
     if "normalize" in names:
-        steps.append(transforms.Normalize(preprocessing.mean, preprocessing.std))
-    return steps
+        found.append(transforms.Normalize(preprocessing.mean, preprocessing.std))
+    return transforms.Compose(found)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,9 +90,19 @@ class FileReader:
             UserError: the file is missing or cannot be decoded; the message holds its path.
         """
         file = Path(self.folder, path)
+        with self._named(file), Image.open(file) as image:
+            return image.convert("RGB")
+
+    def content(self, path: str) -> bytes:
+        """Return the file's content; errors are those of the picture."""
+        file = Path(self.folder, path)
+        with self._named(file):
+            return file.read_bytes()
+
+    @contextmanager
+    def _named(self, file: Path):
         try:
-            with Image.open(file) as image:
-                return image.convert("RGB")
+            yield
         except FileNotFoundError:
             raise UserError(f"no such picture: {file}") from None
         except UnidentifiedImageError:

@@ -19,6 +19,12 @@ def defaults() -> CfgNode:
     cfg.INPUT.RRCROP_SCALE = (0.08, 1.0)  # share of the picture's area that a random crop keeps
     cfg.INPUT.PIXEL_MEAN = ()  # (): the backbone's own
     cfg.INPUT.PIXEL_STD = ()
+    # What decodes JPEG files and resizes: pil, as CLIP and the official code have it, or
+    # torchvision, faster, whose pixels differ by at most one level of 255
+    cfg.INPUT.BACKEND = "pil"
+    # Views of each training picture, with which the epochs take turns; 0: another one each epoch.
+    # Their features without prompts are computed once, but few views are not what augmentation is.
+    cfg.INPUT.VIEWS = 0
 
     cfg.DATASET = CfgNode()
     cfg.DATASET.ROOT = "data"  # the folder that holds the datasets' folders
@@ -30,6 +36,7 @@ def defaults() -> CfgNode:
     cfg.DATALOADER = CfgNode()
     cfg.DATALOADER.SEED = -1  # of the order of the training images; -1: SEED
     cfg.DATALOADER.NUM_WORKERS = 0  # processes that read images; 0: the main one does
+    cfg.DATALOADER.MEMORY = 1.0  # gigabytes of decoded training pictures that stay in memory
     cfg.DATALOADER.TRAIN_X = CfgNode()
     cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 32
     cfg.DATALOADER.TEST = CfgNode()
@@ -40,11 +47,18 @@ def defaults() -> CfgNode:
     cfg.MODEL.BACKBONE.NAME = "ViT-B/16"  # CoOp's or open_clip's name, or "tiny"
     cfg.MODEL.BACKBONE.PRETRAINED = "openai"  # open_clip's tag, a file, or "" for random weights
     cfg.MODEL.PRECISION = "fp32"  # inside CLIP's towers: fp32, bf16 or fp16; prompts stay fp32
-    # Gigabytes that the text tower may keep for gradients; classes beyond are computed in chunks.
+    # Gigabytes that each tower may keep for gradients; beyond, it computes in chunks, and again.
     cfg.MODEL.MEMORY_LIMIT = 4.0
     # Copies of the weights, laid out for oneDNN, on the CPU in fp32: on, off, or auto, where it is
     # known to be much faster. It takes up to twice the memory of the weights.
     cfg.MODEL.PACKED = "auto"
+
+    cfg.CACHE = CfgNode()
+    # A folder of features that any run may use, of test pictures and hand-written sentences above
+    # all; "": none. A feature is found only where all that it depends on is the same. One run on
+    # several processes, whose batches are divided, does without.
+    cfg.CACHE.DIR = ""
+    cfg.CACHE.LIMIT = 10.0  # gigabytes that it may take; the least recently used go first
 
     cfg.OPTIM = CfgNode()
     cfg.OPTIM.NAME = "sgd"  # sgd or adamw
@@ -70,6 +84,7 @@ def defaults() -> CfgNode:
     cfg.TEST.CLASSES = ()
     cfg.TEST.MAX_IMAGES = 0  # evaluate on a class-balanced sample of so many images; 0: all
     cfg.TEST.ZERO_SHOT = True  # report CLIP without prompts beside the trained ones
+    cfg.TEST.TENSORBOARD = ()  # draw there, of each class set: confusion, embeddings
     cfg.TEST.TEMPLATES = "coop"  # the dataset's hand-written sentence used for that
 
     cfg.PROMPT = CfgNode({"NAME": ""})

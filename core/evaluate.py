@@ -11,6 +11,7 @@ from torchmetrics.functional.classification import (
 )
 
 from softprompt.core.fewshot import class_subset
+from softprompt.core.gram.rows import prompts_images
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.results import harmonic_mean
 from softprompt.core.trainer import Batch
@@ -36,6 +37,11 @@ def predict(
             logits[name].append(classifier(batch.images, plain).cpu())
         labels.append(batch.labels.cpu())
     return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
+
+
+def need_pictures(models: Iterable[PromptedCLIP]) -> bool:
+    """Whether one of them needs more of a picture than its features without prompts."""
+    return any(prompts_images(model.learner, model.clip) for model in models)
 
 
 class Classifier:

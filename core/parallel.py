@@ -89,6 +89,11 @@ def part(total: int) -> slice:
     return slice(ends[rank], ends[rank + 1])
 
 
+def own_part(values: list) -> list:
+    """Return this process's part of some values, or all of them where they are not divided."""
+    return values[part(len(values))] if divides(len(values)) else values
+
+
 def gathered(own: Tensor, total: int, dim: int = 0) -> Tensor:
     """Return all parts of a tensor along ``dim``, of which this process has computed its own."""
     return _Gathered.apply(own, total, dim)

@@ -8,6 +8,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from softprompt.core import checkpoint, parallel, results
+from softprompt.core.board import Board
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
@@ -53,13 +54,16 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         trainer = TRAINERS[cfg.TRAINER.NAME](model, **options_from(cfg, "TRAINER"))
     trainer.prepare(Optim.from_config(cfg.OPTIM))
 
-    with _writing(cfg, folder):
+    board = Board(folder, cfg.TEST.TENSORBOARD)
+    with _writing(cfg, folder), board:
         session.describe()
         logger.info(
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images "
             f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, "
             f"to {folder}"
         )
+        if session.views:
+            logger.info(f"{session.views} fixed views a picture, each encoded once")
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
         seconds = fit(
@@ -71,12 +75,15 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
-        found = session.report(learner, tested, f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}")
+        name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
+        found = session.report(learner, tested, name, board)
+        board.compare(cfg, found)
         found["trained_parameters"] = sum(value.numel() for value in model.params().values())
         found["train"] = {
             "classes": classes,
             "images": len(items),
             "epochs": cfg.OPTIM.MAX_EPOCH,
+            "views": session.views or "another one each epoch",
             "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
         }
         if trainer.note:
@@ -136,10 +143,11 @@ def evaluate(
         source = "CLIP without training"
         name = cfg.PROMPT.NAME
 
-    with _writing(cfg, folder):
+    board = Board(folder, cfg.TEST.TENSORBOARD)
+    with _writing(cfg, folder), board:
         session.describe()
         logger.info(f"evaluating {source}")
-        found = session.report(learner, tested, name)
+        found = session.report(learner, tested, name, board)
         found["prompts"] = source
         if parallel.writes():
             results.write(folder, found)

@@ -1,17 +1,25 @@
 """The dataset and the backbone of one configuration, and what a run makes of the two."""
 
 import time
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cached_property, partial
 
 from yacs.config import CfgNode
 
-from softprompt.core import results
+from softprompt.core import parallel, results
 from softprompt.core.backbone import RANDOM, warnings_of
+from softprompt.core.board import Board
 from softprompt.core.config import config_hash, options_from, settings
-from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
+from softprompt.core.data import (
+    Batches,
+    Preprocessing,
+    draws,
+    evaluation_transform,
+    training_transform,
+)
 from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
-from softprompt.core.evaluate import predict, score, score_generalized
+from softprompt.core.evaluate import need_pictures, predict, score, score_generalized
 from softprompt.core.fewshot import (
     balanced_sample,
     check_every_class,
@@ -27,7 +35,9 @@ from softprompt.core.prompts.zeroshot import ZeroShot
 from softprompt.core.registry import PROMPT_LEARNERS
 from softprompt.core.seeding import STREAMS, seed_of, seeded
 from softprompt.core.shared import Shared
+from softprompt.core.stored_batches import FixedViews, StoredBatches
 from softprompt.core.templates import templates_of
+from softprompt.core.trainer import Batch
 
 
 class Session:
@@ -35,9 +45,17 @@ class Session:
 
     def __init__(self, cfg: CfgNode, shared: Shared | None = None):
         self.cfg = cfg
+        several = shared is not None
         shared = shared or Shared()
         self.dataset, self.splits = shared.dataset(cfg)
+        self.pictures = shared.pictures(cfg)
+        # One run alone reads its test pictures once, and asks for no feature twice.
+        self.read_test = self.pictures.kept if several else self.pictures.read
+        # Of several processes that encode together, one must not find what others have to compute.
+        stores = parallel.count() == 1 and (several or cfg.CACHE.DIR)
+        self.store = shared.store(cfg) if stores else None
         self.clip = shared.clip(cfg)
+        self.clip.store = self.store if cfg.CACHE.DIR else None
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:
@@ -82,30 +100,51 @@ class Session:
         items = choose_classes(self.splits[self.cfg.TEST.SPLIT], self.labels(subset))
         return balanced_sample(items, self.cfg.TEST.MAX_IMAGES)
 
-    def training_batches(self, items: list[Item]) -> Batches:
+    @property
+    def views(self) -> int:
+        """How many views of a training picture there are; 0: another one each epoch."""
+        return self.cfg.INPUT.VIEWS if draws(self.cfg.INPUT.TRANSFORMS) else 1
+
+    def training_batches(self, items: list[Item]) -> Batches | FixedViews:
         node = self.cfg.INPUT
-        return Batches(
+        batches = Batches(
             items,
-            self.dataset.reader(),
+            self.pictures.kept,
             training_transform(node.TRANSFORMS, self.preprocessing, node.RRCROP_SCALE),
             batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
             seed=seed_of(self.cfg, "DATALOADER"),
             augment_seed=seed_of(self.cfg, "INPUT"),
+            views=self.views,
+            memory=self.cfg.DATALOADER.MEMORY,
             device=self.clip.device,
         )
+        if not self.views:
+            return batches
+        known = partial(self._known, batches.in_order(), pictures=False)
+        return FixedViews(batches, known, self.clip)
 
-    def test_batches(self, subset: str) -> Batches:
+    def test_batches(self, subset: str, limit: int = 0) -> Batches:
+        """The test images, or so many of them, spread evenly over the classes."""
         return Batches(
-            self.test_items(subset),
-            self.dataset.reader(),
+            balanced_sample(self.test_items(subset), limit),
+            self.read_test,
             evaluation_transform(self.cfg.INPUT.TRANSFORMS, self.preprocessing),
             batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
             device=self.clip.device,
         )
 
-    def report(self, learner: PromptLearner, subsets: tuple[str, ...], name: str) -> dict:
+    def _known(self, batches: Batches, epoch: int = 0, *, pictures: bool) -> Iterator[Batch]:
+        """An epoch's batches, their plain features from the store if there is one."""
+        if self.store is None:
+            return batches.epoch(epoch)
+        stored = StoredBatches(batches, self.clip, self.store, self.pictures.content)
+        return stored.epoch(epoch, pictures)
+
+    def report(
+        self, learner: PromptLearner, subsets: tuple[str, ...], name: str, board: Board
+    ) -> dict:
         """Evaluate on each class set, print the table and return all but the training's part."""
         began = time.perf_counter()
         scores: dict[str, dict[str, dict]] = {}
@@ -121,7 +160,9 @@ class Session:
             if self.cfg.TEST.ZERO_SHOT:
                 plain = ZeroShot(self.clip, names, templates=templates)
                 models = {results.ZERO_SHOT: self.model(plain, subset), **models}
-            logits, labels = predict(models, batches.epoch())
+            tested = self._known(batches, pictures=need_pictures(models.values()))
+            logits, labels = predict(models, tested)
+            board.draw(self, subset, models[name], logits[name], labels)
             measure = score_generalized if subset == "generalized" else score
             for model in models:
                 scores.setdefault(model, {})[subset] = measure(logits[model], labels, names)

@@ -1,6 +1,7 @@
 """What the tests share: the checkout as ``softprompt``, one thread, a small random CLIP."""
 
 import functools
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "plain")]
 import _checkout  # noqa: E402, F401
 
 torch.set_num_threads(1)
@@ -197,3 +198,52 @@ def plugin_file(tmp_path):
         registry._classes.update(classes)
     for module in [name for name in sys.modules if name.startswith("softprompt_plugin_")]:
         del sys.modules[module]
+
+
+# What two methods score on base classes, by dataset and seed; on new classes it is 10 less.
+ACCURACY = {
+    "coop": {"dtd": (70.0, 71.0, 75.0), "eurosat": (80.0, 82.0, 81.0)},
+    "maple": {"dtd": (74.0, 75.0, 78.0), "eurosat": (84.0, 87.0, 85.0)},
+}
+
+
+def build_results(base: float) -> dict:
+    """Return what results.json holds of a run, as far as a report reads it."""
+    scores = {"base": {"accuracy": base}, "new": {"accuracy": base - 10}, "all": {"accuracy": base}}
+    return {
+        "results": {"zero-shot CLIP": scores | {"base": {"accuracy": 53.0}}, "a": scores},
+        "warnings": [],
+        "split": {"note": ""},
+        "sampled": {},
+        "config": {"TEST": {"SPLIT": "test", "TEMPLATES": "coop"}},
+        "backbone": {"name": "ViT-B/16", "weights": "openai"},
+        "environment": {"device": "abacus"},
+        "trained_parameters": 2048,
+        "seconds": {"train": 60.0, "evaluate": 2.0},
+        "peak_memory": {"process": 500_000_000, "gpu": None},
+    }
+
+
+def write_protocol_runs(out: Path) -> Path:
+    """Write the results of two methods through two protocols; return their folder."""
+    places = ["base2new/{}/vit_b16/{}/shots_16"]
+    places += ["few_shot/{}/vit_b16/{}/shots_" + str(shots) for shots in (4, 8)]
+    for method, datasets in ACCURACY.items():
+        for dataset, bases in datasets.items():
+            for seed, base in enumerate(bases, 1):
+                for place in places:
+                    folder = out / place.format(method, dataset) / f"seed_{seed}"
+                    folder.mkdir(parents=True)
+                    (folder / "results.json").write_text(json.dumps(build_results(base)))
+    return out
+
+
+@pytest.fixture
+def protocol_runs(tmp_path) -> Path:
+    return write_protocol_runs(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def kept_protocol_runs(tmp_path_factory) -> Path:
+    """The same runs, for tests that only read them."""
+    return write_protocol_runs(tmp_path_factory.mktemp("runs") / "out")

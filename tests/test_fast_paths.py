@@ -113,6 +113,39 @@ def test_chunks_change_nothing(learner, options, any_trainer, pair, monkeypatch,
     assert min(seen) < len(NAMES)
 
 
+@pytest.mark.parametrize("trainer", TRAINERS.names())
+@pytest.mark.parametrize("learner", ["vpt", "ivlp", "maple"])
+def test_chunks_of_images_change_nothing(learner, trainer, pair, monkeypatch, compare_steps):
+    """Also for the second derivative that ProMetaR takes."""
+    clip, _ = pair
+    seen = []
+    encode = type(clip.image).__call__
+
+    def watched(tower, images, prompts):
+        seen.append(len(images))
+        return encode(tower, images, prompts)
+
+    monkeypatch.setattr(clip, "memory_limit", 1e-4)
+    monkeypatch.setattr(type(clip.image), "__call__", watched)
+    compare_steps(learner, trainer)
+    assert min(seen) == 1
+
+
+@pytest.mark.parametrize("by_image", [False, True])
+def test_chunks_of_images_have_their_own_prompts_and_gradients(by_image, pair, monkeypatch):
+    clip, _ = pair
+    images, found = draw(4, 3, 32, 32).requires_grad_(), []
+    shapes = [(4, 2, 64), (2, 64)] if by_image else [(2, 64), (2, 64)]
+    vectors = [draw(*shape, seed=seed).requires_grad_() for seed, shape in enumerate(shapes)]
+    for limit in (1.0, 1e-4):
+        monkeypatch.setattr(clip, "memory_limit", limit)
+        features = clip.encode_image(images, Prompts(image=vectors[0], deep_image=(vectors[1],)))
+        first = torch.autograd.grad(features.pow(3).sum(), [images, *vectors])
+        found.append((features, *first))
+    for chunked, whole in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=1e-10, atol=1e-10)
+
+
 def test_a_recomputed_function_keeps_inputs_and_cotangents_alone():
     x, y = draw(100).requires_grad_(), draw(100, seed=2).requires_grad_()
     saved, found = [], []

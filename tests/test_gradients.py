@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from plain_clip import PlainCLIP, unit
 
 from softprompt.core.gradients import gradients, twice_differentiable
 
@@ -84,7 +85,7 @@ def test_an_objective_that_misses_a_tensor_has_a_zero_gradient():
     assert gradients(torch.tensor(1.0), {"a": a})["a"].tolist() == [0.0, 0.0]
 
 
-def test_kgcoops_distance(exact, make_batch, make_model, make_trainer):
+def test_kgcoops_loss_and_gradient(exact, make_batch, make_model, make_trainer):
     """No official run of KgCoOp is recorded, so its loss is checked against its formula."""
     batch = make_batch(6, torch.float64)
     model = make_model("coop", exact, ctx_init="a photo of a", n_ctx=4)
@@ -93,28 +94,51 @@ def test_kgcoops_distance(exact, make_batch, make_model, make_trainer):
     trainer = make_trainer("kgcoop", model, weight=8.0)
     terms = trainer.loss(batch)
 
-    def unit(x):
-        return x / x.pow(2).sum(-1, keepdim=True).sqrt()
+    plain = PlainCLIP(exact.model.state_dict(), text_heads=2, image_heads=2)
 
-    sentences = [f"a photo of a {name.replace('_', ' ')}." for name in model.classnames]
-    frozen = unit(exact.model.encode_text(exact.text.tokenizer(sentences)))
-    prompted = unit(exact.encode_text(model.sentences, model.prompts()))
-    image = unit(exact.model.encode_image(batch.images))
-    logits = exact.logit_scale * image @ prompted.T
+    def text(context):
+        rows = [plain.embedded("a photo of a", name, context) for name in model.classnames]
+        return unit(plain.text(rows))
+
+    frozen, prompted = text(None), text(model.learner.context)
+    logits = plain.scale * unit(plain.image(batch.images)) @ prompted.T
     distance = 1 - (frozen * prompted).sum(-1).mean()
     ce = -logits.log_softmax(-1)[range(6), batch.labels].mean()
     assert terms["distance"].item() == pytest.approx(8 * distance.item(), rel=1e-9)
     assert terms["ce"].item() == pytest.approx(ce.item(), rel=1e-9)
     assert distance > 1e-3
+    found = gradients(sum(terms.values()), model.params())
+    expected = gradients(8 * distance + ce, model.params())
+    torch.testing.assert_close(found["context"], expected["context"], rtol=1e-8, atol=1e-11)
 
 
-def test_language_only_is_ivlps_text_half(exact, make_batch, make_model):
-    """No official run of language-only prompts is recorded; they are IVLP's text side."""
+def test_language_only_prompts_and_their_gradients(exact, make_batch, make_model):
+    """No official run of language-only prompts is recorded: they are held to plain code.
+
+    Each block's input has its prompt tokens replaced; the plain text tower is that of
+    ``tests/plain``, which reproduces the official runs of other methods.
+    """
     batch = make_batch(6, torch.float64)
-    both = make_model("ivlp", exact, n_ctx_vision=0, prompt_depth_vision=0)
-    alone = make_model("language_only", exact)
-    alone.learner.load_state_dict(both.learner.state_dict())
-    assert torch.equal(both(batch.images).logits, alone(batch.images).logits)
+    model = make_model("language_only", exact, n_ctx=3)
+    with torch.no_grad():
+        for value in model.params().values():
+            value += 0.3 * torch.randn_like(value)
+    params = model.params()
+    plain = PlainCLIP(exact.model.state_dict(), text_heads=2, image_heads=2)
+    first, *deep = params.values()
+    assert len(deep) == 2
+    rows = [plain.embedded("a photo of a", name, first) for name in model.classnames]
+    text, image = unit(plain.text(rows, tuple(deep))), unit(plain.image(batch.images))
+    logits = plain.scale * image @ text.T
+    ours = model(batch.images)
+    for found, expected in ((ours.text, text), (ours.image, image), (ours.logits, logits)):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+    found = gradients(F.cross_entropy(ours.logits, batch.labels), params)
+    plain_loss = -logits.log_softmax(-1)[range(6), batch.labels].mean()
+    for name, expected in gradients(plain_loss, params).items():
+        assert expected.norm() > 1e-3, name
+        torch.testing.assert_close(found[name], expected, rtol=1e-8, atol=1e-11)
 
 
 def test_prograds_projection(clip, make_model, make_trainer):

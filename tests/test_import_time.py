@@ -46,10 +46,10 @@ def test_the_facade_gives_all_it_names():
         _ = softprompt.core.Trainers
 
 
-def test_the_clustering_tool_has_the_options_of_clustering(monkeypatch):
+def test_the_clustering_tool_has_the_options_of_clustering():
     import clusters
 
     from softprompt.core.config import options_of
     from softprompt.core.gram.clusters import cluster
 
-    assert clusters.OPTIONS == options_of(cluster)
+    assert clusters.clustering_options() == options_of(cluster)

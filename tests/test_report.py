@@ -1,6 +1,7 @@
 """Tables from results files: means, averages, H, and what is missing."""
 
 import json
+import re
 
 import pytest
 from report import main
@@ -46,9 +47,11 @@ def table(tmp_path):
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of the first table by row, without intervals."""
+    """The cells of the first table by row, their means alone."""
     lines = [line.split("  ") for line in text.split("\n\n")[1].splitlines()]
-    words = [[word.strip().split(" ±")[0] for word in line if word.strip()] for line in lines]
+    words = [
+        [re.split(r" [±(]\d", word.strip())[0] for word in line if word.strip()] for line in lines
+    ]
     return {line[0]: line[1:] for line in words if line}
 
 
@@ -84,6 +87,7 @@ def test_a_missing_seed_is_said(write, table):
     text = table()
     assert "average (INCOMPLETE)" in text
     assert "INCOMPLETE: sun397, 16 shots, seed 2: no run" in text
+    assert "70.0 (1 of 2 seeds)" in text
 
 
 def test_a_run_that_never_finished_is_said(write, table, tmp_path):
@@ -101,6 +105,7 @@ def test_a_run_that_should_be_there_is_said_and_its_row_is_empty(write, table, t
     assert rows(text)["sun397"] == ["-"] * 6
     assert f"INCOMPLETE: sun397, 16 shots, seed 1: no results.json in {absent}" in text
     assert rows(text)["average (INCOMPLETE)"][:2] == ["80.0", "60.0"]
+    assert "80.0 (1 of 2 datasets)" in text
 
 
 def test_the_generalized_setting_has_columns_of_its_own(write, table):

@@ -43,7 +43,7 @@ def streams(clip, monkeypatch, tmp_path):
             return {"ce": self.model(batch.images).logits.sum()}
 
     monkeypatch.setitem(TRAINERS._classes, "spy", Spy)
-    monkeypatch.setattr("softprompt.core.session.build_clip", lambda *_: clip)
+    monkeypatch.setattr("softprompt.core.shared.configured_clip", lambda *_: clip)
     # Pictures of nothing but augmentation, so that they tell of its stream alone.
     monkeypatch.setattr(
         "softprompt.core.session.training_transform", lambda *_: lambda _: torch.rand(3, 32, 32)

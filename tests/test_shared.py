@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import load_config
 from softprompt.core.run import evaluate, train
 from softprompt.core.shared import Shared
@@ -25,9 +26,9 @@ def configuration(tmp_path):
 
 
 def left_by(folder: Path) -> dict:
-    """What a run leaves, but for times and its own folder's name."""
+    """What a run leaves, but for time and memory."""
     found = json.loads((folder / "results.json").read_text())
-    del found["seconds"]
+    del found["seconds"], found["peak_memory"]
     (prompts,) = folder.glob("checkpoints/*/prompts.safetensors")
     return {
         "results": found,
@@ -38,29 +39,59 @@ def left_by(folder: Path) -> dict:
 
 RUNS = [
     ("coop", ["SEED", "1"]),
-    ("prometar", ["SEED", "1"]),
-    ("coop", ["SEED", "2", "TRAINER.NAME", "prograd"]),
-    ("cocoop", ["SEED", "2", "DATALOADER.TRAIN_X.BATCH_SIZE", "3"]),
+    ("coop", ["SEED", "2", "TRAINER.NAME", "prograd", "INPUT.VIEWS", "2"]),
+    ("cocoop", ["SEED", "1", "DATALOADER.TRAIN_X.BATCH_SIZE", "8"]),
     ("promptsrc", ["SEED", "3", "DATASET.SUBSAMPLE_CLASSES", "new"]),
 ]
 
 
+@pytest.mark.slow
 def test_runs_that_share_find_what_runs_alone_do(configuration, tmp_path):
-    shared = Shared()
+    shared, cached = Shared(), ["CACHE.DIR", str(tmp_path / "cache")]
+    ways = {"shared": ([], shared), "cached": (cached, None), "again": (cached, None)}
     for number, (method, pairs) in enumerate(RUNS):
-        train(configuration(method, f"shared{number}", *pairs), shared=shared)
+        for way, (more, given) in ways.items():
+            train(configuration(method, f"{way}{number}", *pairs, *more), shared=given)
     for number, (method, pairs) in reversed(list(enumerate(RUNS))):
         train(configuration(method, f"alone{number}", *pairs))
         alone = left_by(tmp_path / f"alone{number}")
-        assert left_by(tmp_path / f"shared{number}") == alone, (method, pairs)
+        for way in ways:
+            assert left_by(tmp_path / f"{way}{number}") == alone, (way, method, pairs)
+
+
+def test_a_second_run_encodes_no_test_picture_and_no_sentence(configuration, tmp_path, monkeypatch):
+    shared = Shared()
+    first = train(configuration("coop", "one"), shared=shared)
+    assert first["train"]["views"] == "another one each epoch"
+    clip = shared.clip(configuration("coop", "two"))
+    encoded, image = [], clip.image
+    monkeypatch.setattr(clip, "image", lambda *given: encoded.append(1) or image(*given))
+    monkeypatch.setattr(clip, "encode_in_chunks", pytest.fail)
+    second = train(configuration("coop", "two", "SEED", "2", "INPUT.VIEWS", "1"), shared=shared)
+    assert second["train"]["views"] == 1
+    # Each training picture once: 10 classes by two shots, fewer than a batch.
+    assert len(encoded) == 1
+    assert second["results"]["zero-shot CLIP"] == first["results"]["zero-shot CLIP"]
+
+
+def test_a_cache_serves_the_next_process(configuration, tmp_path, monkeypatch):
+    cached = ["CACHE.DIR", str(tmp_path / "cache"), "TRAINER.NAME", "prometar"]
+    cached += ["TRAINER.PROMETAR.EPISODE", "False"]
+    found = train(configuration("coop", "one", *cached))
+    monkeypatch.setattr(FrozenCLIP, "encode_in_chunks", pytest.fail)
+    again = train(configuration("coop", "two", *cached))
+    assert again["results"] == found["results"]
+    assert again["config_hash"] == found["config_hash"]
+    assert list((tmp_path / "cache").rglob("*.safetensors"))
+    assert "cache" not in json.dumps(again["config"]).lower()
 
 
 def test_model_and_dataset_are_made_once(configuration, tmp_path, monkeypatch):
     from softprompt.core import shared as module
 
     built = []
-    build = module.build_clip
-    monkeypatch.setattr(module, "build_clip", lambda *key: built.append(key) or build(*key))
+    build = module.configured_clip
+    monkeypatch.setattr(module, "configured_clip", lambda cfg: built.append(cfg) or build(cfg))
     shared = Shared()
     train(configuration("coop", "one"), shared=shared)
     train(configuration("vpt", "two", "SEED", "5"), shared=shared)
@@ -70,3 +101,33 @@ def test_model_and_dataset_are_made_once(configuration, tmp_path, monkeypatch):
     assert shared.clip(limited).memory_limit == 0.5
     assert len(built) == 2
     assert shared.dataset(limited) is shared.dataset(configuration("vpt", "five"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("transforms", "workers"),
+    [("(normalize,)", "0"), ("(random_resized_crop, normalize)", "2")],
+)
+def test_a_run_on_fixed_views_resumes_to_the_bit(
+    configuration, tmp_path, monkeypatch, transforms, workers
+):
+    from softprompt.core import loop
+
+    pairs = ["INPUT.TRANSFORMS", transforms, "INPUT.VIEWS", "2", "OPTIM.MAX_EPOCH", "3"]
+    pairs += ["DATALOADER.NUM_WORKERS", workers, "DATALOADER.TRAIN_X.BATCH_SIZE", "6"]
+    whole = train(configuration("coop", "whole", *pairs))
+    assert whole["train"]["views"] == (1 if transforms == "(normalize,)" else 2)
+
+    save = loop.checkpoint.save
+
+    def cut_off(folder, epoch, *rest):
+        save(folder, epoch, *rest)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop.checkpoint, "save", cut_off)
+        train(configuration("coop", "cut", *pairs))
+    # What the other run has seen of the pictures is not there any more, or it is in a folder.
+    train(configuration("coop", "cut", *pairs), resume=True)
+    assert left_by(tmp_path / "cut") == left_by(tmp_path / "whole")

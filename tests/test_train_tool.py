@@ -77,6 +77,7 @@ def test_a_run_leaves_what_it_says(run, tmp_path):
     assert "RANDOM WEIGHTS" in found["warnings"][0]
     assert found["environment"]["versions"]["torch"]
     assert found["trained_parameters"] == 4 * 2 * (128 + 192) or found["trained_parameters"] > 0
+    assert found["peak_memory"]["process"] > 1e6 and "gpu" in found["peak_memory"]
     assert [file.name for file in (out / "checkpoints").rglob("*") if file.is_file()] == [
         "prompts.safetensors"
     ]

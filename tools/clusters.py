@@ -1,15 +1,24 @@
 """Cluster captioned pictures into topics, classes and visual domains, and write a page of them."""
 
 import argparse
+import ast
 import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 
-# The options of softprompt.core.gram.clusters.cluster, whose import would take seconds.
-OPTIONS = dict.fromkeys(("topics", "classes", "domains", "ways", "shots", "queries"), 0)
-OPTIONS |= {"names": "phrase", "kmeans": "sklearn", "seed": 1}
+CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "gram" / "clusters.py"
+
+
+def clustering_options() -> dict:
+    """Return the options of ``cluster`` and their defaults, from its text: an import takes long."""
+    body = ast.parse(CLUSTERING.read_text(encoding="utf-8")).body
+    (given,) = (node.args for node in body if getattr(node, "name", "") == "cluster")
+    return {
+        argument.arg: ast.literal_eval(default)
+        for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    }
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -31,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=100, help="pictures encoded at once")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
     group = parser.add_argument_group("clustering; 0 leaves a size to the number of pairs")
-    for name, default in OPTIONS.items():
+    for name, default in clustering_options().items():
         group.add_argument(f"--{name}", type=type(default), default=default, help=f"{default!r}")
     return parser.parse_args(arguments)
 
@@ -49,7 +58,7 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.log import log_to_console
 
     log_to_console()
-    options = {name: getattr(given, name) for name in OPTIONS}
+    options = {name: getattr(given, name) for name in clustering_options()}
     weights = given.pretrained
     if weights is None:
         weights = TINY if given.backbone == TINY else "openai"

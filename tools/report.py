@@ -7,7 +7,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 
-FORMATS = ("text", "markdown", "latex", "csv")
+FORMATS = ("text", "markdown", "latex", "csv", "html")
 
 
 @ends_in_one_line()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.errors import UserError
+from softprompt.core.fingerprint import weights_fingerprint
 from softprompt.core.gram.encode import MOST_TOKENS, encode_pairs
 from softprompt.core.gram.pairs import Pairs
 from softprompt.core.gram.part_files import load_part, save_part, unpacked, write_whole
@@ -96,11 +97,8 @@ def cached_features(
 
 def fingerprint(clip: FrozenCLIP, transform: Callable) -> str:
     """Return a hash of all that features depend on, but for the pairs."""
-    weights = hashlib.sha256()
-    for name, value in sorted(clip.model.state_dict().items()):
-        weights.update(name.encode())
-        weights.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return hash_of(weights.hexdigest(), clip.precision, repr(transform), MOST_TOKENS)
+    weights = weights_fingerprint(clip.model)
+    return hash_of(weights, clip.precision, repr(transform), MOST_TOKENS)
 
 
 def hash_of(*values) -> str:

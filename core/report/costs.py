@@ -29,13 +29,13 @@ def costs(runs: list[Run]) -> list[Table]:
     rows = []
     for (protocol, method, source), group in groupby(sorted(trained, key=key), key):
         of_it = [run.results for run in group]
-        name = f"{protocol}{f' from {source}' * bool(source)}: {method}"
-        rows.append(Row(name, {"runs": len(of_it), **_cost(of_it)}))
+        name = f"{protocol}{f' from {source}' * bool(source)}"
+        rows.append(Row(name, {"method": method, "runs": len(of_it), **_cost(of_it)}))
     if not rows:
         return []
-    found = [Table("cost", "training cost", "runs of", tuple(FORMATS), rows, formats=FORMATS)]
-    found[0].remarks.extend(_remarks([run.results for run in trained]))
-    return found
+    columns = ("method", *FORMATS)
+    remarks = _remarks([run.results for run in trained])
+    return [Table("cost", "training cost", "runs of", columns, rows, remarks, formats=FORMATS)]
 
 
 def _cost(results: list[dict]) -> dict:

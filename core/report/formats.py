@@ -1,6 +1,13 @@
 """The formats of a report by name."""
 
 from softprompt.core.report.as_csv import as_csv
+from softprompt.core.report.page import as_html
 from softprompt.core.report.tabulated import as_latex, as_markdown, as_text
 
-RENDERERS = {"text": as_text, "markdown": as_markdown, "latex": as_latex, "csv": as_csv}
+RENDERERS = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+    "html": as_html,
+}

@@ -5,13 +5,18 @@ from softprompt.core.report.remarks import in_order
 from softprompt.core.report.table import Row, Table
 
 
-def comparable(tables: list[Table]) -> dict[str, list[Table]]:
+def grouped(tables: list[Table]) -> dict[str, list[Table]]:
     """Group protocol tables by what was done, so that the methods of a group can be compared."""
     groups: dict[str, list[Table]] = {}
     for table in tables:
         shots = f", {table.shots} shots" if table.shots else ""
         groups.setdefault(f"{TITLES[table.kind]}{table.source}{shots}", []).append(table)
-    return {title: group for title, group in groups.items() if len(group) > 1}
+    return groups
+
+
+def comparable(tables: list[Table]) -> dict[str, list[Table]]:
+    """Return the groups of several methods."""
+    return {title: group for title, group in grouped(tables).items() if len(group) > 1}
 
 
 def overviews(tables: list[Table]) -> list[Table]:

@@ -24,7 +24,13 @@ AVERAGED = {  # the datasets that a published average is over
 # OpenAI's weights, by open_clip's tag or in the file that OpenAI published.
 WEIGHTS = {"ViT-B/16": ("openai", "ViT-B-16.pt")}
 # Changing these in a run leaves it the experiment that its config describes.
-HARMLESS = ("MODEL.BACKBONE.PRETRAINED", "MODEL.MEMORY_LIMIT", "DATALOADER.NUM_WORKERS", "TRAIN.")
+HARMLESS = (
+    "MODEL.BACKBONE.PRETRAINED",
+    "MODEL.MEMORY_LIMIT",
+    "DATALOADER.NUM_WORKERS",
+    "TRAIN.",
+    "TEST.TENSORBOARD",
+)
 
 
 class PublishedResults:
@@ -39,12 +45,9 @@ class PublishedResults:
         self.found: dict[tuple, Published] = {}
         with open(file, newline="", encoding="utf-8") as opened:
             for row in csv.DictReader(opened):
-                decimals = len(row["value"].partition(".")[2])
                 place = row["config"], row["protocol"], row["backbone"], row["dataset"]
                 key = (*place, row["metric"], int(row["shots"]))
-                self.found[key] = Published(
-                    float(row["value"]), row["method"], row["source"], 0.5 * 10**-decimals
-                )
+                self.found[key] = Published(float(row["value"]), row["method"], row["source"])
 
     def beside(self, table: Table, runs: Iterable[Run]) -> Table:
         """Return the table with what was published of its numbers beside them."""

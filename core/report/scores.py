@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from softprompt.core.results import harmonic_mean
 
 CONFIDENCE = 0.95
+ROUNDING = 0.05  # of published numbers, some of which have one decimal place
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,6 @@ class Published:
     value: float
     method: str
     source: str  # its first word is how far to trust it: orig, cited, rerun or note
-    rounding: float  # half of its last decimal place
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Score:
 
     @property
     def outside(self) -> bool:
-        """Whether the published number is outside the interval, as far as its rounding tells."""
+        """Whether the published number is outside the interval, by more than rounding."""
         if self.published is None or self.half is None:
             return False
-        return abs(self.difference) > self.half + self.published.rounding
+        return abs(self.difference) > self.half + ROUNDING
 
     @property
     def incomplete(self) -> bool:

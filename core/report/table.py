@@ -1,6 +1,7 @@
 """What a report is made of: tables as plain data, which renderers turn into text and pages."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from softprompt.core.report.scores import Score
 
@@ -31,7 +32,7 @@ class Table:
     shots: int | None = None  # None: a column for each
     formats: dict[str, str] = field(default_factory=dict)  # of numbers, by column; else ".1f"
 
-    @property
+    @cached_property
     def seeds(self) -> list[int]:
         return sorted({seed for score in self.scores() for seed in score.by_seed})
 
@@ -50,6 +51,13 @@ class Table:
         """Its rows but for the average, and but for the source of transfers."""
         rows = [row.name for row in self.rows if not row.average]
         return [name for name in rows if not name.endswith(" (source)")] or rows
+
+    def lacking(self, score: Score) -> str:
+        """Say what a score is over fewer of than others of this table, or nothing."""
+        if score.rows is not None and score.rows[0] < score.rows[1]:
+            return f"{score.rows[0]} of {score.rows[1]} datasets"
+        seeds = len(self.seeds)
+        return f"{len(score.by_seed)} of {seeds} seeds" if len(score.by_seed) < seeds else ""
 
     def scores(self) -> list[Score]:
         return [cell for row in self.rows for cell in row.cells.values() if isinstance(cell, Score)]

@@ -84,15 +84,21 @@ def shown(cell: Cell, form: str = ".1f") -> str:
         text += f" ±{cell.half:.1f}"
     if cell.published is not None:
         mark = "*" if cell.outside else ""
-        text += f" [{cell.published.value:.1f} {cell.difference:+.1f}{mark}]"
+        difference = round(cell.difference, 1) + 0.0  # no minus zero
+        text += f" [{cell.published.value:.1f} {difference:+.1f}{mark}]"
     return text
+
+
+def _cell(table: Table, row: Row, column: str) -> str:
+    cell = row.cells.get(column)
+    lacking = table.lacking(cell) if isinstance(cell, Score) else ""
+    text = shown(cell, table.formats.get(column, ".1f"))
+    return f"{text} ({lacking})" if lacking else text
 
 
 def _grid(table: Table, form: str) -> str:
     rows = [
-        [row.name]
-        + [shown(row.cells.get(name), table.formats.get(name, ".1f")) for name in table.columns]
-        for row in table.rows
+        [row.name, *(_cell(table, row, column) for column in table.columns)] for row in table.rows
     ]
     return tabulate(
         rows,

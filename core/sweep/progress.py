@@ -1,5 +1,6 @@
 """What a sweep shows while it goes on: a live table on a terminal, else a line for each cell."""
 
+import shutil
 import sys
 import time
 from collections import Counter
@@ -64,11 +65,11 @@ class Progress:
         heads = ["method", "finished", "running", "failed", "seconds a cell"]
         table = tabulate(rows, heads, floatfmt=".1f", missingval="")
         spent = time.perf_counter() - self.began
-        table += f"\n{spent / 60:.1f} min{self._left()}\n"
+        lines = [*table.splitlines(), f"{spent / 60:.1f} min{self._left()}"]
+        width = shutil.get_terminal_size().columns - 1  # what wraps could not be erased
         self._erase()
-        sys.stdout.write(table)
-        sys.stdout.flush()
-        self.lines = table.count("\n")
+        print(*(line[:width] for line in lines), sep="\n", flush=True)
+        self.lines = len(lines)
 
     def _erase(self) -> None:
         if self.lines:

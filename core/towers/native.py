@@ -19,6 +19,7 @@ class NativeVision:
         self.visual = visual
         self.width = visual.transformer.width
         self.depth = len(visual.transformer.resblocks)
+        self.tokens = len(visual.positional_embedding)  # of an image, without prompts
         blocks = blocks_of(visual.transformer.resblocks, pack)
         self.blocks = blocks or list(visual.transformer.resblocks)
         one_token = visual.attn_pool is None and visual.pool_type == "tok"

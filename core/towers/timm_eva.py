@@ -14,6 +14,7 @@ class EvaVision:
         self.visual = visual
         self.width = visual.trunk.embed_dim
         self.depth = len(visual.trunk.blocks)
+        self.tokens = visual.trunk.patch_embed.num_patches + visual.trunk.num_prefix_tokens
 
     def __call__(self, images: Tensor, prompts: Prompts) -> Tensor:
         """Return features ``(batch, dim)`` of images ``(batch, 3, height, width)``."""

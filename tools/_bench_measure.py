@@ -1,0 +1,248 @@
+"""Seconds, operations and memory of what the benchmark runs, and the machine's own limit."""
+
+import ctypes.util
+import gc
+import json
+import platform
+import resource
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+from _bench_cases import BACKBONES, ROWS, Case, difference
+
+STATUS = Path("/proc/self/status")
+GEMMS = ((800, 768, 3072), (524, 512, 2048))  # images' and texts' largest, in tokens and widths
+
+
+def build(variant: str, size: str):
+    """Return a backbone with random weights as ``variant`` runs it."""
+    import torch
+
+    from softprompt.core.backbone import build_clip
+    from softprompt.core.plugins import import_built_in
+    from softprompt.core.reference.clip import ReferenceCLIP
+
+    import_built_in()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    clip = build_clip(BACKBONES[size], "", "fp32", device)
+    return clip if variant == "ours" else ReferenceCLIP(clip)
+
+
+def seconds(run) -> float:
+    """Seconds of processor time on the CPU, which others on the machine add little to, or of a GPU.
+
+    Where torch has several threads, their seconds are added up.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - began
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def counted(run) -> tuple[float, float]:
+    """Return the floating-point operations of products and attention, and the run's seconds."""
+    import torch
+
+    # The fused module that evaluation takes hides its products from the counter.
+    torch.backends.mha.set_fastpath_enabled(False)
+    with counter() as found:
+        taken = seconds(run)
+    torch.backends.mha.set_fastpath_enabled(True)
+    return found.flops, taken
+
+
+def counter():
+    """A context that counts two operations a multiply-add, by torch's formulas and two more.
+
+    torch's ``FlopCounterMode`` also follows modules, and fails where one is run in a gradient.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+    def packed(x, weight, *_, **__):
+        return 2 * x.numel() * weight.shape[0]
+
+    def attention(q, k, v, *_, **__):
+        return sdpa_flop_count(q.shape, k.shape, v.shape)
+
+    def attention_backward(gradient, q, k, v, *_, **__):
+        return sdpa_backward_flop_count(gradient.shape, q.shape, k.shape, v.shape)
+
+    aten = torch.ops.aten
+    formulas = {
+        **flop_registry,
+        torch.ops.mkldnn._linear_pointwise: packed,
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+    }
+
+    class Counter(TorchDispatchMode):
+        flops = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            formula = formulas.get(function._overloadpacket)
+            if formula is not None:
+                self.flops += formula(*args, **(kwargs or {}), out_val=out)
+            return out
+
+    return Counter()
+
+
+def total(case: Case, each: list[float]) -> float:
+    return sum(part.times * value for part, value in zip(case.parts, each, strict=True))
+
+
+def time_row(
+    row: str,
+    classes: int,
+    variants: list,
+    settings: list,
+    size: str,
+    repeats: int,
+    budget: float,
+) -> dict:
+    """Return seconds and operations of both variants, run in turns in this process.
+
+    In the first run of each operations are counted, which takes little time beside it; its seconds
+    count only where it is the last one too. There are ``repeats`` more, or as many as begin within
+    ``budget`` seconds.
+    """
+    import torch
+
+    from softprompt.core.reference.clip import ReferenceCLIP
+
+    clip = build("ours", size)
+    clips = {"ours": clip, "reference": ReferenceCLIP(clip)}
+    cases = {v: Case(ROWS[row], clips[v], classes, tuple(settings), size) for v in variants}
+    began = time.perf_counter()
+    found: dict = {}
+    for variant, case in cases.items():
+        counts, times = zip(*(counted(part.run) for part in case.parts), strict=True)
+        found[variant] = {"flops": total(case, counts), "seconds": [total(case, times)]}
+    if len(cases) == 2 and cases["ours"].terms:
+        found["difference"] = difference(cases["ours"], cases["reference"])
+    for turn in range(repeats):
+        if time.perf_counter() - began > budget:
+            break
+        for variant, case in cases.items():
+            taken = total(case, [seconds(part.run) for part in case.parts])
+            kept = found[variant]["seconds"] if turn else []
+            found[variant]["seconds"] = [*kept, taken]
+    found["gemm"] = gemm_limit()
+    found["threads"] = torch.get_num_threads()
+    return found
+
+
+def memory_row(row: str, classes: int, variant: str, settings: list, size: str) -> dict:
+    """Return gigabytes: the peak, what was there once CLIP was loaded, and packed weights."""
+    import torch
+
+    clip = build(variant, size)
+    give_back()
+    before = resident()
+    reset_peak()
+    case = Case(ROWS[row], clip, classes, tuple(settings), size)
+    for part in case.parts:
+        part.run()
+    if torch.cuda.is_available():
+        highest = torch.cuda.max_memory_allocated()
+    else:
+        highest = status("VmHWM") or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gigabyte = 2**30
+    return {
+        "peak": highest / gigabyte,
+        "loaded": before / gigabyte,
+        "packed": clip.packed_bytes / gigabyte,
+    }
+
+
+def give_back() -> None:
+    """Have the C library return what loading has left over, or a step could use it unseen."""
+    gc.collect()
+    library = ctypes.util.find_library("c")
+    trim = getattr(ctypes.CDLL(library), "malloc_trim", None) if library else None
+    if trim:
+        trim(0)
+
+
+def resident() -> int:
+    import torch
+
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else status("VmRSS")
+
+
+def reset_peak() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def status(key: str) -> int:
+    """Bytes of one of Linux's counts of this process, 0 elsewhere."""
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    found = [int(line.split()[1]) for line in lines if line.startswith(f"{key}:")]
+    return 1024 * found[0] if found else 0
+
+
+def gemm_limit() -> dict[str, float]:
+    """Return the highest rate, in GFLOP a second, of a linear layer: torch's, and packed."""
+    import torch
+    import torch.nn.functional as F
+
+    from softprompt.core.towers.linear import PackedLinear
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = {"linear": 0.0, "packed": 0.0}
+    for tokens, width, out in GEMMS:
+        x, weight, bias = (
+            torch.randn(shape, device=device) for shape in ((tokens, width), (out, width), (out,))
+        )
+        runs = {"linear": partial(F.linear, x, weight, bias)}
+        if device == "cpu" and torch.backends.mkldnn.is_available():
+            runs["packed"] = partial(PackedLinear(weight, bias), x)
+        for name, run in runs.items():
+            run()
+            times = [seconds(run) for _ in range(7)]
+            rate = 2e-9 * tokens * width * out / statistics.median(times)
+            found[name] = max(found[name], rate)
+    return found
+
+
+def machine() -> dict:
+    import os
+
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": named[0] if named else platform.machine(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+    }
+
+
+def child(request: str) -> None:
+    """Answer one request of the parent's with a last line of JSON."""
+    import torch
+
+    given = json.loads(request)
+    torch.set_num_threads(given.pop("threads"))
+    measure = {"time": time_row, "memory": memory_row}[given.pop("measure")]
+    print(json.dumps(measure(**given)))
