@@ -5,11 +5,13 @@ import csv
 import gzip
 import io
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from softprompt.core.errors import UserError
 from softprompt.core.report.build import build_report
 from softprompt.core.report.labels import method_labels
 from softprompt.core.report.page import as_html
@@ -130,6 +132,13 @@ def test_names_are_escaped(protocol_runs):
     page = page_of(protocol_runs / "base2new")
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
     assert Page(page).open == []
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_what_a_page_needs_is_named_if_it_is_missing(missing, kept_protocol_runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=rf'need.*{missing}: pip install "softprompt\[report\]"'):
+        page_of(kept_protocol_runs / "base2new")
 
 
 def test_labels_leave_out_what_methods_share():
