@@ -15,6 +15,7 @@ from softprompt.core.errors import UserError
 from softprompt.core.report.build import build_report
 from softprompt.core.report.labels import method_labels
 from softprompt.core.report.page import as_html
+from softprompt.core.report.plots import Series, look
 from softprompt.core.runs import find_runs
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -104,6 +105,11 @@ def test_plots_take_the_colour_of_the_page(text):
     for plot in plots:
         assert "currentColor" in plot and "#010203" not in plot and "<metadata" not in plot
     assert "prefers-color-scheme: dark" in text and "@media print" in text
+
+
+def test_no_two_methods_look_the_same():
+    looks = {look(index, Series("any", {})) for index in range(30)}
+    assert len(looks) == 30
 
 
 def test_all_numbers_are_in_the_page(text):
