@@ -110,11 +110,10 @@ class FrozenCLIP:
 
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(batch, dim)``, not normalized, fp32."""
-        plain = prompts.image is None and not prompts.deep_image
-        if plain and not (images.requires_grad or images.is_inference()):
+        if prompts.image is None and not prompts.deep_image:
+            if images.requires_grad or images.is_inference():
+                return divide_images(self._encode_image, images, prompts)
             return self._plain_features(images)
-        if not self.image_depth:  # it takes no prompts
-            return divide_images(self._encode_image, images, prompts)
 
         def encode_own(images: Tensor, prompts: Prompts) -> Tensor:
             return encode_images_within(

@@ -44,7 +44,7 @@ def put(file: Path, index: int) -> None:
 
 @pytest.fixture
 def load(disk, clip, monkeypatch):
-    monkeypatch.setattr("softprompt.core.session.build_clip", lambda *_: clip)
+    monkeypatch.setattr("softprompt.core.shared.configured_clip", lambda _: clip)
 
     def load(dataset: str, *pairs: str):
         root = ["DATASET.NAME", dataset, "DATASET.ROOT", str(disk)]
