@@ -45,10 +45,13 @@ class Claim:
 
     def _beat(self) -> None:
         while not self.ended.wait(BEAT):
-            claimed = _numbers(self.file.parent)
-            if not claimed or claimed[-1][0] != self.number:
-                os._exit(1)  # held up for so long that another machine has taken the cell over
-            os.utime(self.file)
+            try:
+                claimed = _numbers(self.file.parent)
+                if not claimed or claimed[-1][0] != self.number:
+                    os._exit(1)  # held up for so long that another machine has taken over
+                os.utime(self.file)
+            except OSError:  # a file system that is shared may fail for a moment
+                continue
 
 
 def take(place: Path) -> Claim | None:
