@@ -74,6 +74,7 @@ def test_zeroshot_cannot_be_trained(clip, make_model, make_trainer):
     ("trainer", "options"),
     [
         ("kgcoop", {"weight": 0.0}),
+        ("lasp", {"weight": 0.0}),
         ("prograd", {"strength": 0.0}),
         (
             "promptsrc",

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from plain_clip import PlainCLIP, unit
+from plain_clip import PlainCLIP, tokens_of, unit
 
 from softprompt.core.gradients import gradients, twice_differentiable
+from softprompt.core.templates import SELECT
 
 
 @pytest.fixture
@@ -139,6 +140,30 @@ def test_language_only_prompts_and_their_gradients(exact, make_batch, make_model
     for name, expected in gradients(plain_loss, params).items():
         assert expected.norm() > 1e-3, name
         torch.testing.assert_close(found[name], expected, rtol=1e-8, atol=1e-11)
+
+
+def test_lasps_text_to_text_loss(exact, make_batch, make_model, make_trainer):
+    """No official run of LASP is recorded, so its loss is checked against its formula."""
+    batch = make_batch(6, torch.float64)
+    model = make_model("coop", exact, ctx_init="a photo of a", n_ctx=4)
+    trainer = make_trainer("lasp", model, weight=3.0)
+    plain = PlainCLIP(exact.model.state_dict(), text_heads=2, image_heads=2)
+    rows = [
+        plain.embedded("a photo of a", name, model.learner.context) for name in model.classnames
+    ]
+    learned = unit(plain.text(rows))
+    losses = []
+    for template in SELECT:
+        sentences = [template.format(name.replace("_", " ")) for name in model.classnames]
+        embedding = plain.weights["token_embedding.weight"]
+        by_hand = unit(plain.text([embedding[tokens_of(sentence)] for sentence in sentences]))
+        for label, feature in enumerate(learned):
+            chances = (plain.scale * by_hand @ feature).softmax(0)
+            losses.append(-chances[label].log())
+    terms = trainer.loss(batch)
+    assert len(losses) == 7 * len(model.classnames)
+    assert terms["text"].item() == pytest.approx(3 * sum(losses).item() / len(losses), rel=1e-9)
+    assert terms["text"] > 1e-3
 
 
 def test_prograds_projection(clip, make_model, make_trainer):
