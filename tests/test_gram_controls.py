@@ -78,7 +78,7 @@ def test_the_tables_are_means_over_seeds(tmp_path, capsys):
     assert "| 75.0 / 50.0 / 60.0 ± 2.3" in table and "| 40.0" in table
     assert "| 75.0 / 60.0 / 66.7 ± 2.8" in table and "| 45.0" in table
     assert "GRAM, regulator `film`" in table and "–" in table
-    assert "55.0 / 52.0" in table
+    assert "55.0 / 52.0 (seeds 1)" in table
     assert not (tmp_path / gram_controls.TABLE).exists()
 
 
