@@ -7,16 +7,16 @@ import torch
 
 def start_measuring() -> None:
     """Forget what the GPU held before; the process's own peak cannot be forgotten."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory() -> dict[str, int | None]:
     """Return bytes: ``gpu`` since ``start_measuring``, ``process`` since the process began.
 
-    What a platform does not tell is None.
+    What a platform does not tell is None, and so is ``gpu`` if none was used.
     """
-    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
     return {"process": _resident(), "gpu": gpu}
 
 

@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 
 import torch
-from conftest import build_batch, build_model, build_small_clip, build_trainer
+from conftest import build_batch, build_model, build_small_clip, build_trainer, trained_learners
 from test_gram_meta import build_episodes, build_objective, exactly
 
 from softprompt.core import parallel
 from softprompt.core.plugins import import_built_in
-from softprompt.core.registry import PROMPT_LEARNERS, TRAINERS
+from softprompt.core.registry import TRAINERS
 
 DOUBLE = torch.float64
 
 
 def models() -> dict[str, tuple[str, dict]]:
     """Every learner, and contexts by class, which are divided with the classes."""
-    names = [name for name in PROMPT_LEARNERS.names() if name != "zeroshot"]
+    names = trained_learners()
     return {"coop by class": ("coop", {"csc": True})} | {name: (name, {}) for name in names}
 
 

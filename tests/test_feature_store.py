@@ -234,3 +234,32 @@ def test_views_take_turns_and_their_features_are_those_of_the_pictures(
     # 10 pictures, of which each epoch leaves out one: of three labels there are 4, 3 and 3
     assert max(len(values) for values in seen.values()) <= 4
     assert not seen[0, 0] & seen[1, 0]
+
+
+def test_any_method_trains_alike_on_known_features(
+    any_learner, any_trainer, clip, batch, make_model, make_trainer, monkeypatch
+):
+    """Known features were computed picture by picture, as another batch has other last bits."""
+    known = torch.cat([clip.encode_image(image[None]) for image in batch.images])
+    plain, encode_image = [], clip._encode_image
+
+    def watched(images, prompts):
+        if prompts.image is None:
+            plain.append(len(images))
+        return encode_image(images, prompts)
+
+    monkeypatch.setattr(clip, "_encode_image", watched)
+
+    def steps(source) -> list[dict]:
+        images = batch.images.clone()
+        clip.expect(images, source)
+        method = make_trainer(any_trainer, make_model(any_learner, clip))
+        torch.manual_seed(0)
+        found = [method.step(batch._replace(images=images)) for _ in range(3)]
+        return [{name: value.item() for name, value in terms.items()} for terms in found]
+
+    computed = steps(lambda encode: encode())
+    asked, plain[:] = len(batch.images) in plain, []
+    for terms, expected in zip(steps(lambda _: known), computed, strict=True):
+        assert terms == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert not asked or len(batch.images) not in plain

@@ -92,6 +92,14 @@ def test_base_to_new_runs_every_dataset_and_seed(protocol):
     assert after(first, "TEST.CLASSES") == "(base, new)"
 
 
+def test_runs_may_share_a_folder_of_features(protocol):
+    _, (*runs, _) = protocol("base2new.sh", COOP, "dtd", SEEDS="1 2", CACHE="my cache")
+    assert [after(run, "CACHE.DIR") for run in runs] == ["my cache"] * 2
+    assert folders(runs)[0] == "output/base2new/coop/tiny/dtd/shots_16/seed_1"
+    _, (*runs, _) = protocol("base2new.sh", COOP, "dtd", SEEDS="3")
+    assert "CACHE.DIR" not in runs[0]
+
+
 def test_few_shots_of_all_classes(protocol):
     done, (*runs, _) = protocol("few_shot.sh", COOP, "eurosat", SEEDS="5")
     assert folders(runs) == [

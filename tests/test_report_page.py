@@ -5,14 +5,17 @@ import csv
 import gzip
 import io
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from softprompt.core.errors import UserError
 from softprompt.core.report.build import build_report
 from softprompt.core.report.labels import method_labels
 from softprompt.core.report.page import as_html
+from softprompt.core.report.plots import Series, look
 from softprompt.core.runs import find_runs
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -104,6 +107,11 @@ def test_plots_take_the_colour_of_the_page(text):
     assert "prefers-color-scheme: dark" in text and "@media print" in text
 
 
+def test_no_two_methods_look_the_same():
+    looks = {look(index, Series("any", {})) for index in range(30)}
+    assert len(looks) == 30
+
+
 def test_all_numbers_are_in_the_page(text):
     (link,) = [it for it in Page(text).all("a") if "download" in it]
     packed = base64.b64decode(link["href"].split("base64,")[1])
@@ -130,6 +138,13 @@ def test_names_are_escaped(protocol_runs):
     page = page_of(protocol_runs / "base2new")
     assert "<b>&" not in page and "&lt;b&gt;&amp;" in page
     assert Page(page).open == []
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_what_a_page_needs_is_named_if_it_is_missing(missing, kept_protocol_runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=rf'need.*{missing}: pip install "softprompt\[report\]"'):
+        page_of(kept_protocol_runs / "base2new")
 
 
 def test_labels_leave_out_what_methods_share():

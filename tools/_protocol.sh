@@ -14,6 +14,7 @@ From the environment:
   SHOTS   images a class to train on
   ROOT    the folder that holds the datasets; else DATASET.ROOT of the configuration
   OUTPUT  where the runs are written, "output" unless set
+  CACHE   a folder of features that all runs share (CACHE.DIR); else none
   PYTHON  the interpreter, "python" unless set
 
 A run is skipped if its results.json is there, and goes on if it was cut off. If one fails, the
@@ -87,7 +88,7 @@ attempt() {
     fi
     echo "--- $1"
     "$python" "$tools/train.py" --config-file "$config" --dataset-config-file "$2" --seed "$3" \
-        ${ROOT:+--root "$ROOT"} "${@:4}" "${pairs[@]}" || {
+        ${ROOT:+--root "$ROOT"} ${CACHE:+CACHE.DIR "$CACHE"} "${@:4}" "${pairs[@]}" || {
         failed+=("$1")
         return 1
     }

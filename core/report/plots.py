@@ -36,11 +36,11 @@ class Series:
 def dots(title: str, rows: Sequence[str], series: Sequence[Series]) -> str:
     """Return a plot with a line for each row, and on it each series' mean with its interval."""
     plt = _pyplot()
-    step = 0.18 + 0.08 * len(series)
+    step = 0.2 + 0.1 * len(series)
     figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + step * len(rows)), layout="constrained")
     for index, one in enumerate(series):
         offset = 0.7 * ((index + 0.5) / len(series) - 0.5)
-        colour, marker = _look(index, one)
+        colour, marker = look(index, one)
         known = [(y, one.scores[row]) for y, row in enumerate(rows) if one.scores.get(row)]
         places = [y + offset for y, _ in known]
         axes.errorbar(
@@ -67,7 +67,7 @@ def curves(title: str, series: Sequence[Series]) -> str:
     plt = _pyplot()
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
     for index, one in enumerate(series):
-        colour, marker = _look(index, one)
+        colour, marker = look(index, one)
         points = [(shots, score) for shots, score in sorted(one.scores.items()) if score]
         shots, means = [x for x, _ in points], [score.mean for _, score in points]
         line = "--" if one.reference else "-"
@@ -87,12 +87,11 @@ def curves(title: str, series: Sequence[Series]) -> str:
     return _svg(plt, figure, axes, title, "")
 
 
-def _look(index: int, series: Series) -> tuple[str, str]:
-    """Return a colour and a marker, which together repeat only after every pair."""
+def look(index: int, series: Series) -> tuple[str, str]:
+    """Return a colour and a marker; with 7 of one and 8 of the other, 56 pairs are different."""
     if series.reference:
         return GREY, "|"
-    turns = index // len(COLOURS)
-    return COLOURS[index % len(COLOURS)], MARKERS[(index + turns) % len(MARKERS)]
+    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
 
 
 def _pyplot():
