@@ -75,11 +75,12 @@ class Sweep:
         return process.returncode, out, errors
 
     def scores(self) -> dict[str, dict]:
-        """Of each finished cell by name, all but times and the folder of the plugin."""
+        """Of each finished cell by name, all but times, memory and the folder of the plugin."""
         found = {}
         for file in sorted((self.folder / "out").rglob("results.json")):
             results = json.loads(file.read_text())
-            del results["seconds"], results["config"], results["config_hash"]
+            for own in ("seconds", "peak_memory", "config", "config_hash"):
+                del results[own]
             parts = file.relative_to(self.folder / "out").parts
             found["/".join([parts[0], *parts[3:-1]])] = results
         return found

@@ -111,6 +111,7 @@ def run(cells: list, given: argparse.Namespace) -> dict[str, str]:
     from softprompt.core.sweep.queue import Queue
 
     queue = Queue(cells, given.retries)
+    progress = Progress(queue)
     if not queue.ended:
         workers = workers_of(
             given.engine,
@@ -120,7 +121,7 @@ def run(cells: list, given: argparse.Namespace) -> dict[str, str]:
             folder=Path(given.output_dir, ".sweep", "slurm").expanduser().absolute(),
             cells=len(queue.waiting),
         )
-        drive(queue, workers, Progress(queue))
+        drive(queue, workers, progress)
     return {cell.name: queue.errors[cell.folder] for cell in cells if cell.folder in queue.errors}
 
 
