@@ -85,6 +85,7 @@ def test_methods_with_other_datasets_are_said_to_have_them(out):
     runs = [run for run in find_runs([str(out)]) if run.results]
     overview = next(table for table in build_report(runs) if table.kind == "overview")
     assert overview.rows[1].name == "maple/vit_b16 (INCOMPLETE)"
+    assert overview.lacking(overview.rows[1].cells["base"]) == "1 of 2 datasets"
     assert overview.remarks == ["INCOMPLETE: maple/vit_b16 has 1 of 2 datasets, not eurosat"]
 
 

@@ -129,7 +129,8 @@ def test_what_is_missing_is_said_on_top(protocol_runs):
     next(protocol_runs.glob("base2new/maple/*/dtd/*/seed_2/results.json")).unlink()
     page = page_of(protocol_runs / "base2new")
     top = Page(page[: page.index("<main>")]).words
-    assert "Incomplete: 1 run missing" in top
+    assert "Incomplete (2 remarks)" in top
+    assert "INCOMPLETE: maple has 2 of 2 datasets, with runs missing" in top
     assert "INCOMPLETE: maple: dtd, 16 shots, seed 2: no run" in top
 
 

@@ -1,5 +1,7 @@
 """All methods of a protocol in one table."""
 
+from dataclasses import replace
+
 from softprompt.core.report.protocols import CLIP, TITLES
 from softprompt.core.report.remarks import in_order
 from softprompt.core.report.table import Row, Table
@@ -39,6 +41,9 @@ def _overview(title: str, tables: list[Table]) -> Table:
             for column, cell in _row(table).cells.items()
             if not column.startswith(CLIP)
         }
+        if lacking:
+            rows_of = (len(table.datasets), len(datasets))
+            cells = {column: cell and replace(cell, rows=rows_of) for column, cell in cells.items()}
         name = f"{table.method} (INCOMPLETE)" if lacking or table.incomplete else table.method
         rows.append(Row(name, cells))
     columns = tuple(in_order(column for row in rows for column in row.cells))

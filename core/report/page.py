@@ -33,7 +33,9 @@ class Section:
 
     @property
     def warnings(self) -> list[str]:
-        remarks = (it for table in self.tables if table.kind in TITLES for it in table.remarks)
+        """What is missing or differs: of every method, and of all of them together."""
+        tables = [table for table in self.tables if table.kind in (*TITLES, "overview")]
+        remarks = [remark for table in reversed(tables) for remark in table.remarks]
         return [remark for remark in remarks if remark.startswith(ABOUT_RUNS)]
 
     @property
