@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -22,7 +23,8 @@ class Processes:
             work: a function of a module, or a partial of one.
             environments: for each process, the environment variables that it is given.
         """
-        self.work = work
+        # A new process reads it only once it watches this one: reading it may import for seconds.
+        self.work = pickle.dumps(work)
         self.environments = environments
         self.context = multiprocessing.get_context("spawn")
         self.alive: dict[int, tuple[Connection, multiprocessing.Process]] = {}
@@ -73,11 +75,12 @@ class Processes:
             process.join()
 
 
-def _serve(work: Callable, connection: Connection, environment: dict[str, str]) -> None:
+def _serve(pickled: bytes, connection: Connection, environment: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked, and stops us
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ.update(environment)
     sys.stdout = sys.stderr = open(os.devnull, "w")
+    work = pickle.loads(pickled)
     while True:
         try:
             job = connection.recv()
