@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import _workers
 import matrix
 import pytest
 import yaml
@@ -200,7 +201,7 @@ def test_a_mistake_is_one_line_and_runs_nothing(arguments, says, said, finished,
 
 def test_a_failing_cell_stops_no_other_and_is_repeated(said, plugin_file, monkeypatch, tmp_path):
     in_this_process = lambda work, jobs, _: ((job, work(job)) for job in jobs)  # noqa: E731
-    monkeypatch.setattr(matrix, "outcomes", in_this_process)
+    monkeypatch.setattr(_workers, "outcomes", in_this_process)
     monkeypatch.setenv("BROKEN", "yes")
     file = plugin_file(PLUGIN)
     asked = ["--output-dir", tmp_path / "out", "--learners", "coop", "--trainers", "mine", "erm"]
@@ -258,7 +259,7 @@ def test_an_interrupted_matrix_says_how_to_go_on(said, monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(matrix, "outcomes", interrupted)
+    monkeypatch.setattr(_workers, "outcomes", interrupted)
     status, _, errors = said("--output-dir", tmp_path, "--learners", "coop", "--seeds", 1, *QUICK)
     assert status == 130
     assert errors == "interrupted; the same command goes on\n"

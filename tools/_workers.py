@@ -1,6 +1,7 @@
 """Jobs in worker processes, of which each runs many."""
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -54,3 +55,18 @@ def outcomes(work: Callable, jobs: Iterable, count: int) -> Iterator[tuple[objec
                 yield busy.pop(worker), outcome
     finally:
         processes.close()
+
+
+def told_outcomes(work: Callable, jobs: list, count: int, name: Callable, line: Callable) -> int:
+    """Do ``outcomes``, print a line on each job and return how many failed.
+
+    Args:
+        name, line: functions of a job: what it is called, and what came out of it.
+    """
+    began, failed = time.perf_counter(), 0
+    for done, (job, error) in enumerate(outcomes(work, jobs, count), 1):
+        left = round((time.perf_counter() - began) / done * (len(jobs) - done) / 60)
+        failed += bool(error)
+        said = f"[{done}/{len(jobs)}] {name(job)}: " + (f"FAILED: {error}" if error else line(job))
+        print(f"{said}; about {left} min left" if left else said, flush=True)
+    return failed

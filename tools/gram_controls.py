@@ -3,14 +3,13 @@
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 import _checkout  # noqa: F401
 from _controls import CONTROLS, CURVES, LEARNERS, SHOTS, Control, Trained
 from _controls_table import markdown
 from _ending import ends_in_one_line
-from _workers import attempt, outcomes
+from _workers import attempt, told_outcomes
 from matrix import shared
 
 TABLE = "controls.md"
@@ -78,13 +77,7 @@ def train_one(run: Trained) -> str:
 def run_missing(work, jobs: list, count: int) -> int:
     """Do what is not finished and return how many failed."""
     missing = [job for job in jobs if not job.finished()]
-    began, failed = time.perf_counter(), 0
-    for done, (job, error) in enumerate(outcomes(work, missing, count), 1):
-        left = round((time.perf_counter() - began) / done * (len(missing) - done) / 60)
-        failed += bool(error)
-        said = f"[{done}/{len(missing)}] {job}: " + (f"FAILED: {error}" if error else job.line())
-        print(f"{said}; about {left} min left" if left else said, flush=True)
-    return failed
+    return told_outcomes(work, missing, count, str, lambda job: job.line())
 
 
 @ends_in_one_line("interrupted; the same command goes on")

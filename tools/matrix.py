@@ -6,13 +6,12 @@ import itertools
 import os
 import re
 import sys
-import time
 from pathlib import Path
 
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 from _matrix_table import Cell, markdown
-from _workers import attempt, outcomes
+from _workers import attempt, told_outcomes
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 BUDGET = CONFIGS / "base" / "matrix.yaml"
@@ -178,20 +177,18 @@ def run_missing(cells: list[Cell], pairs: list[str], jobs: int) -> int:
         run_folder(configuration(cell, pairs), resume=True)
     missing = [cell for cell in cells if cell.scores() is None]
     print(f"{len(cells)} runs, {len(cells) - len(missing)} of them there already", flush=True)
-    began, failed = time.perf_counter(), 0
-    ended = outcomes(run_cell, [(cell, pairs) for cell in missing], jobs)
-    for done, ((cell, _), error) in enumerate(ended, 1):
-        spent = time.perf_counter() - began
-        left = round(spent / done * (len(missing) - done) / 60)
-        said = f"[{done}/{len(missing)}] {cell.name}, seed {cell.seed}: "
-        if error:
-            failed += 1
-            said += f"FAILED: {error}"
-        else:
-            base, new = cell.scores()
-            said += f"base {base:.1f}, new {new:.1f}"
-        print(f"{said}; about {left} min left" if left else said, flush=True)
-    return failed
+
+    def scores(job: tuple[Cell, list[str]]) -> str:
+        base, new = job[0].scores()
+        return f"base {base:.1f}, new {new:.1f}"
+
+    return told_outcomes(
+        run_cell,
+        [(cell, pairs) for cell in missing],
+        jobs,
+        lambda job: f"{job[0].name}, seed {job[0].seed}",
+        scores,
+    )
 
 
 @ends_in_one_line("interrupted; the same command goes on")
