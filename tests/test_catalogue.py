@@ -141,6 +141,7 @@ def test_a_mistake_is_one_line(words, says, capsys):
     assert said.out == ""
 
 
+@pytest.mark.slow
 def test_it_runs_from_any_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "catalogue.py"), "erm"],

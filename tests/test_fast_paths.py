@@ -94,6 +94,7 @@ def test_steps_of_contexts_that_share_less_are_the_references(options, any_train
     compare_steps("coop", any_trainer, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("learner", "options"), [("coop", {"csc": True}), ("cocoop", {}), ("maple", {})]
 )
@@ -113,6 +114,7 @@ def test_chunks_change_nothing(learner, options, any_trainer, pair, monkeypatch,
     assert min(seen) < len(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", TRAINERS.names())
 @pytest.mark.parametrize("learner", ["vpt", "ivlp", "maple"])
 def test_chunks_of_images_change_nothing(learner, trainer, pair, monkeypatch, compare_steps):
@@ -286,6 +288,7 @@ def test_no_transpose_is_packed_where_no_gradient_passes(make_clip, make_model, 
     assert packed.packed_bytes == straight + 2 * text
 
 
+@pytest.mark.slow
 def test_steps_of_packed_layers_are_the_plain_ones(any_learner, any_trainer, make_step):
     """Two steps' gradients in single precision, the only one that packs."""
     pair = any_learner, any_trainer

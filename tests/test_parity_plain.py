@@ -183,6 +183,7 @@ def test_the_plain_code_reproduces_an_official_run(method):
     assert apart(ours, official) < parity.TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_another_setting_is_reproduced(name):
     method, file, pairs, setting = SETTINGS[name]
@@ -207,6 +208,7 @@ def test_the_tool_takes_a_record_and_its_recipe(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "word", "other"),
     [

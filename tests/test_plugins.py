@@ -132,10 +132,12 @@ def assert_mine_trained(out: Path) -> None:
     assert trained["context"].norm() < 0.9 * start.norm()  # by its own loss
 
 
+@pytest.mark.slow
 def test_a_file_with_all_three_kinds_trains(plugin_file, train):
     assert_mine_trained(train("PLUGINS", plugin_file(PLUGIN)))
 
 
+@pytest.mark.slow
 def test_an_installed_package_trains(installed, train):
     assert_mine_trained(train(PYTHONPATH=str(installed)))
 
