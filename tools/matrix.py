@@ -2,15 +2,14 @@
 
 import argparse
 import functools
-import itertools
 import os
-import re
 import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 from _matrix_table import Cell, markdown
+from _pairs import pairs_apart
 from _workers import attempt, told_outcomes
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -44,12 +43,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _options_last(arguments: list[str]) -> list[str]:
     """Keep ``--learners coop OPTIM.LR 1`` from taking KEY VALUE pairs for learners."""
-    flags, pairs, words = [], [], iter(arguments)
-    for word in words:
-        if re.fullmatch(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+", word):
-            pairs += [word, *itertools.islice(words, 1)]
-        else:
-            flags.append(word)
+    flags, pairs = pairs_apart(arguments)
     return [*flags, "--", *pairs] if pairs else flags
 
 

@@ -1,18 +1,16 @@
 """Run all cells of a protocol's table: methods, datasets, shots, seeds; on one machine or many."""
 
 import argparse
-import itertools
 import os
-import re
 import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
+from _pairs import pairs_apart
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROTOCOLS = ("base2new", "few_shot", "cross_dataset", "domain_generalization")
-KEY = r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -65,12 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _options_first(arguments: list[str]) -> list[str]:
     """Keep ``--datasets dtd OPTIM.LR 1`` from taking KEY VALUE pairs for datasets."""
-    words, pairs, rest = [], [], iter(arguments)
-    for word in rest:
-        if re.fullmatch(KEY, word) and not Path(word).exists():
-            pairs += [word, *itertools.islice(rest, 1)]
-        else:
-            words.append(word)
+    words, pairs = pairs_apart(arguments)
     place = next((words.index(name) + 1 for name in PROTOCOLS if name in words), len(words))
     return [*words[:place], *pairs, *words[place:]]
 
