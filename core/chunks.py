@@ -17,6 +17,7 @@ GIGABYTE = 2**30
 # Numbers, in widths of the tower, that a token leaves in each block for the backward pass
 # (measured), that it leaves for two of them, and that it needs at once where none follows.
 KEPT, KEPT_TWICE, AT_ONCE = 18, 60, 12
+CPU_AT_ONCE = 0.06  # gigabytes of images where nothing is kept; with more, a CPU is no faster
 
 
 def encode_within(
@@ -51,17 +52,23 @@ def encode_within(
 def encode_images_within(limit: float, encode, tower, images: Tensor, prompts: Prompts) -> Tensor:
     """Return ``encode(images, prompts)``, computed in as many chunks of images as it takes.
 
-    Without a gradient nothing is kept, and they are encoded at once.
+    Without a gradient nothing is kept: on a CPU a few images at a time, elsewhere all at once.
 
     Args:
         limit: gigabytes that activations may take.
-        tower: an image tower that takes prompts.
+        tower: an image tower; one that takes no prompts (depth 0) encodes all at once.
     """
-    vectors = [each for each in (prompts.image, *prompts.deep_image) if each is not None]
-    if not _has_gradient([images, *vectors]):
+    if not tower.depth:
         return encode(images, prompts)
-    tokens = len(images) * (tower.tokens + max((v.shape[-2] for v in vectors), default=0))
-    size = tokens * _kept(tower.depth) * tower.width * images.element_size()
+    vectors = [each for each in (prompts.image, *prompts.deep_image) if each is not None]
+    if _has_gradient([images, *vectors]):
+        kept, run = _kept(tower.depth), recomputed
+    else:
+        kept, run = AT_ONCE, _once
+        limit = CPU_AT_ONCE if images.device.type == "cpu" else math.inf
+    prompted = max((v.shape[-2] for v in vectors if v.dim() > 1), default=0)  # others: refused
+    tokens = len(images) * (tower.tokens + prompted)
+    size = tokens * kept * tower.width * images.element_size()
     parts = _parts(len(images), size, limit)
     if len(parts) == 1:
         return encode(images, prompts)
@@ -72,11 +79,12 @@ def encode_images_within(limit: float, encode, tower, images: Tensor, prompts: P
         return encode(images[part], Prompts(image=first, deep_image=tuple(own)))
 
     return torch.cat(
-        [
-            recomputed(lambda *v, part=part: encode_part(part, *v), images, *vectors)
-            for part in parts
-        ]
+        [run(lambda *v, part=part: encode_part(part, *v), images, *vectors) for part in parts]
     )
+
+
+def _once(function, *inputs: Tensor) -> Tensor:
+    return function(*inputs)
 
 
 def _has_gradient(inputs: list[Tensor]) -> bool:

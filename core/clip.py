@@ -111,20 +111,16 @@ class FrozenCLIP:
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(batch, dim)``, not normalized, fp32."""
         if prompts.image is None and not prompts.deep_image:
-            if images.requires_grad or images.is_inference():
-                return divide_images(self._encode_image, images, prompts)
-            return self._plain_features(images)
-
-        def encode_own(images: Tensor, prompts: Prompts) -> Tensor:
-            return encode_images_within(
-                self.memory_limit, self._encode_image, self.image, images, prompts
-            )
-
-        return divide_images(encode_own, images, prompts)
+            if not images.requires_grad and not images.is_inference():
+                return self._plain_features(images)
+        return divide_images(self._encode_image, images, prompts)
 
     def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
-        with self._precision():
-            return at_least_single(self.image(images, prompts))
+        def encode(images: Tensor, prompts: Prompts) -> Tensor:
+            with self._precision():
+                return at_least_single(self.image(images, prompts))
+
+        return encode_images_within(self.memory_limit, encode, self.image, images, prompts)
 
     def _plain_features(self, images: Tensor) -> Tensor:
         """Features without prompts, once for the student and the teacher of a step."""

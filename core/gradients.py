@@ -6,12 +6,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def gradients(
-    loss: Tensor, params: dict[str, Tensor], create_graph: bool = False, scale: float = 1.0
+    loss: Tensor,
+    params: dict[str, Tensor],
+    create_graph: bool = False,
+    retain_graph: bool = True,
+    scale: float = 1.0,
 ) -> dict[str, Tensor]:
     """Return d loss / d p for each named tensor, zeros where the loss does not reach one.
 
-    The graph stays alive for a second call on it. ``scale`` multiplies the loss on the way down
-    and divides the result, which keeps small half-precision gradients from vanishing.
+    Args:
+        create_graph: the gradients are to be differentiated themselves.
+        retain_graph: keep what a second call on the same graph needs; without, memory is given
+            back along the way.
+        scale: multiplies the loss on the way down and divides the result, which keeps small
+            half-precision gradients from vanishing.
     """
     if not loss.requires_grad:
         return {name: torch.zeros_like(value) for name, value in params.items()}
@@ -20,7 +28,7 @@ def gradients(
         list(params.values()),
         grad_outputs=torch.full_like(loss, scale),
         create_graph=create_graph,
-        retain_graph=True,
+        retain_graph=retain_graph or create_graph,
         allow_unused=True,
     )
     return {

@@ -43,7 +43,7 @@ class Trainer(nn.Module):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on one batch and return what to log; "loss", or else the sum, is the headline."""
         terms = self.loss(batch)
-        self.update(self.gradients(sum(terms.values())))
+        self.update(self.gradients(sum(terms.values()), retain_graph=False))
         return terms
 
     def after_epoch(self, epoch: int) -> None:
@@ -74,10 +74,15 @@ class Trainer(nn.Module):
         loss: Tensor,
         params: dict[str, Tensor] | None = None,
         create_graph: bool = False,
+        retain_graph: bool = True,
     ) -> dict[str, Tensor]:
-        """Return d loss / d p by name, for the prompts unless ``params`` says otherwise."""
+        """Return d loss / d p by name, for the prompts unless ``params`` says otherwise.
+
+        ``retain_graph=False`` saves memory where no other gradient of the same graph follows.
+        """
         params = self.model.params() if params is None else params
-        return gradients(loss, params, create_graph, scale=self.loss_scale.item())
+        scale = self.loss_scale.item()
+        return gradients(loss, params, create_graph, retain_graph, scale=scale)
 
     def update(self, gradients: dict[str, Tensor], optimizer: str = "prompts") -> None:
         """Step an optimizer along ``gradients``, given in the order of the trained tensors."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from softprompt.core import imagenet
+from softprompt.core import chunks, imagenet
+from softprompt.core.chunks import encode_images_within
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import load_config
 from softprompt.core.errors import UserError
@@ -236,8 +237,8 @@ def test_images_without_prompts_are_encoded_once_a_step(pair, make_batch, monkey
     clip, _ = pair
     images = make_batch(2, torch.float64).images
     calls = []
-    encode = clip.image.__call__
-    monkeypatch.setattr(clip, "image", lambda *given: (calls.append(1), encode(*given))[1])
+    encode = clip._encode_image
+    monkeypatch.setattr(clip, "_encode_image", lambda *given: (calls.append(1), encode(*given))[1])
     first = clip.encode_image(images)
     assert clip.encode_image(images) is first and len(calls) == 1
     torch.testing.assert_close(clip.encode_image(images.clone()), first)
@@ -250,6 +251,22 @@ def test_images_without_prompts_are_encoded_once_a_step(pair, make_batch, monkey
         torch.testing.assert_close(clip.encode_image(images * 1.0), first)
     leaf = images.clone().requires_grad_()
     assert clip.encode_image(leaf).requires_grad
+
+
+def test_without_a_gradient_a_cpu_encodes_few_images_at_once(pair, make_batch, monkeypatch):
+    clip, _ = pair
+    images, sizes = make_batch(5, torch.float64).images, []
+
+    def encode(images, prompts):
+        sizes.append(len(images))
+        return clip.image(images, prompts)
+
+    monkeypatch.setattr(chunks, "CPU_AT_ONCE", 1e-9)
+    shared, own = draw(2, clip.image_width), draw(5, 2, clip.image_width)
+    for prompts in (Prompts(), Prompts(image=own, deep_image=(shared,))):
+        parts = encode_images_within(4.0, encode, clip.image, images, prompts)
+        torch.testing.assert_close(parts, clip.image(images, prompts))
+    assert sizes == [1] * 10
 
 
 def test_a_packed_layer_is_the_plain_one_to_every_order():

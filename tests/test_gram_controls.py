@@ -52,14 +52,17 @@ def test_a_control_differs_from_the_default_in_its_own_settings_alone(learner, n
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_all_trainings_have_one_budget(name, tmp_path):
+def test_all_trainings_have_one_budget_but_for_the_rate_of_those_named_so(name, tmp_path):
     host = Trained(tmp_path, "unigram", "host", 16, 1).configuration()
     run = Trained(tmp_path, "unigram", name, 16, 1)
     cfg = run.configuration()
+    if "half rate" in name:
+        assert cfg.OPTIM.LR == host.OPTIM.LR / 2
+        cfg.OPTIM.LR = host.OPTIM.LR
     for node in ("OPTIM", "DATASET", "DATALOADER", "PROMPT", "MODEL", "INPUT", "TEST"):
         assert cfg[node] == host[node], node
     assert cfg.PROMPT.IVLP.PROMPT_DEPTH_TEXT == 1
-    assert cfg.TRAINER.NAME == ("erm" if name == "host" else "gram")
+    assert cfg.TRAINER.NAME == ("erm" if name in ("host", "half rate") else "gram")
     evaluated = [(c.DATASET.NAME, epoch, subsets) for c, epoch, subsets in run.evaluations()]
     expected = [(each, 0, ("base",)) for each in SHIFTED]
     if name in CURVES:

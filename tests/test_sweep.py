@@ -47,6 +47,7 @@ def finish(cell, seconds: float = 1.0) -> None:
 PAIRS = {
     "plain": [],
     "odd letters": ["A.B", "it's a/b", "C.D", "(base, new)", "E.F", "größe", "G.H", ""],
+    "a cache": ["CACHE.DIR", "/tmp/x", "OPTIM.LR", "1", "CACHE.LIMIT", "2"],
     "long": [word for n in range(30) for word in (f"OPTIM.KEY{n}", f"value{n}")],
 }
 FAKE = '#!/usr/bin/env bash\nprintf "%q " "$@" >> calls; echo >> calls\n'

@@ -23,18 +23,25 @@ META = {
     "supmer": {"META.REGULATOR.FORM": "supmer"},
     "film": {"META.REGULATOR.FORM": "film"},
 }
-# what is trained: which of them it uses, options of the trainer, and what the table calls it
+HALF = 0.00125  # of the budget's OPTIM.LR: `supmer` ends up multiplying gradients by one half
+# what is trained: which of them it uses, settings that differ, and what the table calls it
 CONTROLS = {
     "host": ("", {}, "host: cross-entropy from “a photo of a”"),
     "joint": ("joint", {}, "start trained on the same tasks without meta-learning"),
-    "start": ("full", {"REGULATE": False}, "GRAM's start alone"),
-    "regulator": ("full", {"INITIALIZE": False}, "GRAM's regulator alone"),
+    "start": ("full", {"TRAINER.GRAM.REGULATE": False}, "GRAM's start alone"),
+    "regulator": ("full", {"TRAINER.GRAM.INITIALIZE": False}, "GRAM's regulator alone"),
     "full": ("full", {}, "GRAM: start and regulator"),
     "random": ("random", {}, "GRAM, random tasks"),
     "one domain": ("one domain", {}, "GRAM, queries in the support's domain"),
     "no regulator": ("no regulator", {}, "meta-trained without a regulator"),
     "supmer": ("supmer", {}, "GRAM, regulator `supmer`"),
     "film": ("film", {}, "GRAM, regulator `film`"),
+    "half rate": ("", {"OPTIM.LR": HALF}, "host at half the rate"),
+    "supmer start half rate": (
+        "supmer",
+        {"TRAINER.GRAM.REGULATE": False, "OPTIM.LR": HALF},
+        "the start of `supmer` alone at half the rate",
+    ),
 }
 CURVES = ("host", "full")  # trained with all numbers of shots, evaluated after some epochs
 SHOTS = (1, 2, 4, 8, 16)
@@ -105,7 +112,7 @@ class Trained(NamedTuple):
         from softprompt.core.config import load_config
 
         learner, _, file = LEARNERS[self.learner]
-        options = {f"TRAINER.GRAM.{key}": value for key, value in CONTROLS[self.name][1].items()}
+        options = dict(CONTROLS[self.name][1])
         if self.control.name:
             options["TRAINER.GRAM.FILE"] = str(self.control.folder)
         flags = {

@@ -22,7 +22,7 @@ others are run, and the exit code is 1. The table in the end is tools/report.py 
 
 # start NUMBER ARGUMENT...: set config, datasets (NUMBER of them at least), pairs and method
 start() {
-    local least=$1 tag place
+    local least=$1 tag place i
     shift
     case ${1-} in -h | --help)
         awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
@@ -44,10 +44,14 @@ start() {
     ((${#pairs[@]} % 2 == 0)) || stop "what follows -- are KEY VALUE pairs, but ${pairs[*]} has a word left over"
 
     # METHOD/CONFIG, and the settings that were changed, so that no other run counts as this one.
-    tag=$(printf ',%s=%s' "${pairs[@]}" | tr -c '[:alnum:]._,=+-' _)
+    # Where features are kept changes no result.
+    tag=
+    for ((i = 0; i < ${#pairs[@]}; i += 2)); do
+        [[ ${pairs[i]} == CACHE.* ]] || tag+=,${pairs[i]}=${pairs[i + 1]}
+    done
+    tag=$(printf %s "$tag" | tr -c '[:alnum:]._,=+-' _)
     ((${#tag} <= 120)) || tag=${tag:0:100}-$(printf %s "$tag" | cksum | cut -d ' ' -f 1)
-    method=$(basename "$(dirname "$config")")/$(basename "$config" .yaml)
-    ((${#pairs[@]})) && method+=$tag
+    method=$(basename "$(dirname "$config")")/$(basename "$config" .yaml)$tag
     grep -q '^ *NAME: zeroshot' "$config" && untrained=yes
     output=${OUTPUT:-output}
 }

@@ -66,7 +66,7 @@ class GRAM(Trainer):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         features = self.model(batch.images)
         terms = self.terms(features, batch)
-        found = self.gradients(sum(terms.values()))
+        found = self.gradients(sum(terms.values()), retain_graph=False)
         if self.regulator is None:
             self.update(found)
             return terms

@@ -42,7 +42,7 @@ class ProGrad(Trainer):
         ce = F.cross_entropy(logits, batch.labels)
         kl = self.distillation(logits, teacher)
         general = self.gradients(kl)
-        specific = self.gradients(ce)
+        specific = self.gradients(ce, retain_graph=False)
         self.update({name: self.aligned(specific[name], general[name]) for name in specific})
         return {"ce": ce, "kl": kl, "loss": ce}
 

@@ -101,22 +101,23 @@ class ProMetaR(Trainer):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         teacher_image = self.model.zero_shot_image(batch.images)  # (batch, dim)
-        log = {}
-        if self.plain_step:
-            ce, text, image = self.losses(batch, teacher_image)
-            self.update(self.modulated(ce, text + image, self.model.params()))
-            log = {"ce": ce, "text": text, "image": image}
-
+        log = self.step_on_all(batch, teacher_image) if self.plain_step else {}
         labels = torch.unique(batch.labels)
         if self.episode and len(labels) > 1:
             outer = self.outer_loss(batch, teacher_image, labels)
             trained = {**self.model.params(), **dict(self.gates.named_parameters())}
-            found = self.gradients(self.lr_ratio * outer, trained)
+            found = self.gradients(self.lr_ratio * outer, trained, retain_graph=False)
             gate = {name: found.pop(name) for name, _ in self.gates.named_parameters()}
             self.update(found)
             self.update(gate, "gate")
-            log["outer"] = outer
+            log["outer"] = outer.detach()
         return log | {"loss": sum(log.values())}
+
+    def step_on_all(self, batch: Batch, teacher_image: Tensor) -> dict[str, Tensor]:
+        """Step along the whole batch's ``g_hat``, and return the terms without their graph."""
+        ce, text, image = self.losses(batch, teacher_image)
+        self.update(self.modulated(ce, text + image, self.model.params()))
+        return {"ce": ce.detach(), "text": text.detach(), "image": image.detach()}
 
     def losses(
         self, batch: Batch, teacher_image: Tensor, params: dict[str, Tensor] | None = None
@@ -133,7 +134,7 @@ class ProMetaR(Trainer):
     ) -> dict[str, Tensor]:
         """Return ``g_hat = g + gate(g, r) * r`` for each tensor."""
         g = self.gradients(ce, params, create_graph)
-        r = self.gradients(regularizer, params, create_graph)
+        r = self.gradients(regularizer, params, create_graph, retain_graph=False)
         return {name: g[name] + self.gates[_key(name)](g[name], r[name]) * r[name] for name in g}
 
     def outer_loss(self, batch: Batch, teacher_image: Tensor, labels: Tensor) -> Tensor:

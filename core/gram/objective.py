@@ -81,7 +81,7 @@ class Objective:
         for weight, part in zip(self.weights, episode, strict=True):
             loss, accuracy = self.loss(part, ends) if weight else (None, 0.0)
             if weight:
-                for name, gradient in gradients(weight * loss, ends).items():
+                for name, gradient in gradients(weight * loss, ends, retain_graph=False).items():
                     total[name] += gradient
             outcomes.append((weight * loss.item() if weight else 0.0, accuracy))
         gate = self.regulator.openness(episode.condition)
@@ -131,7 +131,7 @@ class Objective:
         # Only this pass is differentiated twice, so only it goes without fused attention.
         with torch.enable_grad(), twice_differentiable() if second_order else nullcontext():
             loss, _ = self.loss(support, params)
-            found = gradients(loss, params, create_graph=second_order)
+            found = gradients(loss, params, create_graph=second_order, retain_graph=False)
         return found if second_order else {name: g.detach() for name, g in found.items()}
 
     def loss(self, part: Part, params: dict[str, Tensor]) -> tuple[Tensor, float]:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 LONGEST, KEPT = 120, 100  # letters of what is said of the settings
+NO_SETTING = "CACHE."  # keys that change no result
 
 
 def method_of(config_file: str, pairs: list[str]) -> str:
@@ -13,7 +14,11 @@ def method_of(config_file: str, pairs: list[str]) -> str:
 
 
 def _tag(pairs: list[str]) -> str:
-    said = "".join(f",{key}={value}" for key, value in zip(pairs[::2], pairs[1::2], strict=True))
+    said = "".join(
+        f",{key}={value}"
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True)
+        if not key.startswith(NO_SETTING)
+    )
     tag = re.sub(rb"[^0-9A-Za-z._,=+-]", b"_", said.encode()).decode()
     return tag if len(tag) <= LONGEST else f"{tag[:KEPT]}-{_cksum(tag.encode())}"
 
