@@ -58,6 +58,7 @@ def test_all_trainings_have_one_budget_but_for_the_rate_of_those_named_so(name, 
     cfg = run.configuration()
     if "half rate" in name:
         assert cfg.OPTIM.LR == host.OPTIM.LR / 2
+        cfg.defrost()
         cfg.OPTIM.LR = host.OPTIM.LR
     for node in ("OPTIM", "DATASET", "DATALOADER", "PROMPT", "MODEL", "INPUT", "TEST"):
         assert cfg[node] == host[node], node
