@@ -5,18 +5,19 @@ import io
 
 import pytest
 from report import main
+from scipy.stats import wilcoxon
 
 from softprompt.core.report.build import build_report
 from softprompt.core.report.significance import paired_test
 from softprompt.core.runs import find_runs
 
 
-@pytest.fixture
-def out(protocol_runs):
-    return protocol_runs
+@pytest.fixture(scope="module")
+def out(kept_protocol_runs):
+    return kept_protocol_runs
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tables(out):
     return build_report(find_runs([str(out)]))
 
@@ -80,9 +81,11 @@ def test_all_methods_stand_in_one_table(tables):
 
 
 def test_methods_with_other_datasets_are_said_to_have_them(out):
-    for folder in (out / "base2new/maple/vit_b16/eurosat").glob("*/*/results.json"):
-        folder.unlink()
-    runs = [run for run in find_runs([str(out)]) if run.results]
+    runs = [
+        run
+        for run in find_runs([str(out / "base2new")])
+        if (run.method, run.dataset) != ("maple/vit_b16", "eurosat")
+    ]
     overview = next(table for table in build_report(runs) if table.kind == "overview")
     assert overview.rows[1].name == "maple/vit_b16 (INCOMPLETE)"
     assert overview.lacking(overview.rows[1].cells["base"]) == "1 of 2 datasets"
@@ -107,6 +110,21 @@ def test_a_paired_test_knows_its_pairs():
     assert (found["pairs"], found["difference"], found["effect d"]) == (3, 2.0, 2.0)
     assert found["interval"] == pytest.approx(4.303 / 3**0.5, abs=1e-3)
     assert found["t-test p"] == pytest.approx(0.0742, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [0.3, 1.1, -0.4, 2.0, 0.7, 1.6],  # no two alike
+        [1.0, 1.0, -1.0, 2.0, -2.0, 3.0, 0.5],
+        [0.0, 0.0, 1.0, 1.0, 2.0, -0.5, 4.0],
+        [float(i - 2 * (i % 3)) for i in range(14)],
+    ],
+)
+def test_wilcoxons_p_value_is_scipys(differences):
+    against = dict.fromkeys(range(len(differences)), 0.0)
+    found = paired_test(dict(enumerate(differences)), against)
+    assert found["Wilcoxon p"] == pytest.approx(wilcoxon(differences).pvalue, rel=1e-12)
 
 
 def test_equal_differences_have_no_p_value():
