@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from softprompt.core import UserError
+from softprompt.core.gram import clusters
 from softprompt.core.gram.clusters import cluster, log_clusters
 from softprompt.core.gram.features import PairFeatures
 from softprompt.core.gram.hierarchy import Sizes
@@ -173,9 +174,15 @@ def captioned(count: int, *, again: int = 0, seed: int = 0) -> PairFeatures:
     return PairFeatures(image, text, torch.full((count,), 5), pictures, captions, "key")
 
 
-def test_clusters_have_names_of_their_captions_and_hold_out_topics(clip):
-    features = captioned(2000)
-    hierarchy = cluster(features, clip, "test")
+@pytest.fixture(scope="module")
+def clustered(clip):
+    """Pairs of which every third shows a picture again, and their clusters."""
+    features = captioned(1500, again=500)
+    return features, cluster(features, clip, "test")
+
+
+def test_clusters_have_names_of_their_captions_and_hold_out_topics(clip, clustered):
+    features, hierarchy = clustered
     assert 1 <= len(hierarchy.split(True)) < len(hierarchy.split(False))
     named = [named for topic in hierarchy.topics for named in topic.classes]
     for each in named:
@@ -186,13 +193,12 @@ def test_clusters_have_names_of_their_captions_and_hold_out_topics(clip):
         assert len({each.name for each in topic.classes}) == len(topic.classes)
     pairs = [pair for each in named for pair in each.pairs]
     assert len(pairs) == len(set(pairs))
-    assert hierarchy == cluster(features, clip, "test")
     assert hierarchy != cluster(features, clip, "test", seed=2)
 
 
 def test_sizes_shrink_with_the_number_of_pairs_and_are_logged(clip, monkeypatch):
     sizes = []
-    for count in (200, 700, 2500):
+    for count in (200, 700, 1500):
         hierarchy = cluster(captioned(count), clip, "test")
         monkeypatch.setattr(logger, "info", (lines := []).append)
         log_clusters(hierarchy)
@@ -214,8 +220,24 @@ def test_the_rule_for_many_pairs():
     assert costs == sorted(costs, reverse=True)
 
 
+def test_sizes_that_no_clusters_have_tasks_of_are_not_tried(clip, clustered, monkeypatch):
+    tried, cluster_into = [], clusters.topics_of
+
+    def counted(points, captions, sizes, *rest):
+        tried.append(sizes)
+        return cluster_into(points, captions, sizes, *rest)
+
+    monkeypatch.setattr(clusters, "topics_of", counted)
+    features, hierarchy = clustered
+    assert cluster(features, clip, "test") == hierarchy
+    few = len(tried)
+    monkeypatch.setattr(clusters, "fewest_pairs", lambda sizes: 0)
+    assert cluster(features, clip, "test") == hierarchy
+    assert tried[few] == next(size_candidates(len(features.captions), {})) not in tried[:few]
+
+
 def test_sizes_that_are_set_stay(clip):
-    hierarchy = cluster(captioned(2000), clip, "test", ways=3, shots=2)
+    hierarchy = cluster(captioned(700), clip, "test", ways=3, shots=2)
     assert hierarchy.sizes.ways == 3 and hierarchy.sizes.shots == 2
     with pytest.raises(UserError, match="TOPICS is 2, but must be at least 3"):
         cluster(captioned(100), clip, "test", topics=2)
@@ -233,16 +255,15 @@ def test_too_few_pairs_say_how_many_are_needed(clip):
         cluster(empty, clip, "test")
 
 
-def test_no_picture_is_in_two_classes(clip):
-    features = captioned(1500, again=500)
-    hierarchy = cluster(features, clip, "test")
+def test_no_picture_is_in_two_classes(clustered):
+    features, hierarchy = clustered
     assert hierarchy.dropped["picture again"] == 500
     pairs = [pair for topic in hierarchy.topics for each in topic.classes for pair in each.pairs]
     assert len({features.pictures[pair] for pair in pairs}) == len(pairs)
 
 
 def test_medoid_captions_as_names(clip):
-    hierarchy = cluster(captioned(1500), clip, "test", names="medoid")
+    hierarchy = cluster(captioned(700), clip, "test", names="medoid")
     for topic in hierarchy.topics:
         assert all(re.fullmatch(r"a photo of a \w+", each.name) for each in topic.classes)
     with pytest.raises(UserError, match="'words', not phrase or medoid"):

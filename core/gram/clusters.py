@@ -10,7 +10,14 @@ from softprompt.core.gram.features import PairFeatures, hash_of
 from softprompt.core.gram.hierarchy import Hierarchy, NamedClass, Sizes, Topic
 from softprompt.core.gram.levels import Points, topics_of
 from softprompt.core.gram.names import KINDS, Namer
-from softprompt.core.gram.sizes import candidates, check_sizes, described, pairs_needed
+from softprompt.core.gram.sizes import (
+    candidates,
+    check_sizes,
+    described,
+    fewest_pairs,
+    pairs_needed,
+    topics_needed,
+)
 from softprompt.core.gram.tasks import TaskSampler
 from softprompt.core.gram.usable import usable_pairs
 from softprompt.core.log import logger
@@ -79,6 +86,8 @@ def cluster(
             "seed": seed,
         }
         for sizes in candidates(len(features), fixed):
+            if len(rows) < fewest_pairs(sizes):
+                continue
             found = topics_of(points, captions, sizes, namer, kmeans, seed)
             key = clusters_key(features, options)
             split = _hold_out(found, sizes, held_out, seed)
@@ -110,10 +119,10 @@ def _hold_out(
 
 
 def _makes_tasks(hierarchy: Hierarchy, seed: int) -> bool:
-    """Whether enough topics have tasks: two and one held out, and half of all that there are."""
+    """Whether enough topics have tasks, among those held out and among the others."""
     sizes = hierarchy.sizes
     able = [t for t in hierarchy.topics if t.has_task(sizes)]
-    if len(able) < max(3, sizes.topics / 2):
+    if len(able) < topics_needed(sizes):
         return False
     options = {"ways": sizes.ways, "shots": sizes.shots, "queries": sizes.queries, "seed": seed}
     try:

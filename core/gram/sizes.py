@@ -54,6 +54,18 @@ def members_needed(count: int) -> int:
     return count + min(count, 4)
 
 
+def topics_needed(sizes: Sizes) -> float:
+    """Return how many topics must have tasks: two and one held out, and half of all."""
+    return max(3, sizes.topics / 2)
+
+
+def fewest_pairs(sizes: Sizes) -> float:
+    """Return a number of pairs below which no clusters whatever have tasks of these sizes."""
+    members = members_needed(sizes.shots) + members_needed(sizes.queries)
+    # Of the pairs in a class this share, rounded up, becomes its members.
+    return topics_needed(sizes) * sizes.ways * (members - 1) / KEPT_MEMBERS
+
+
 def pairs_needed(fixed: dict[str, int], kept: float) -> int:
     """Return roughly how many pairs the smallest sizes need: twice what even clusters would.
 
