@@ -1,5 +1,6 @@
 """What the tests share: the checkout as ``softprompt``, one thread, a small random CLIP."""
 
+import copy
 import functools
 import json
 import sys
@@ -65,11 +66,10 @@ def no_handlers_left():
     logger.propagate = True  # or pytest would add handlers of its own
 
 
-def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
-    """A random CLIP of OpenAI's kind, small enough that a training step takes milliseconds."""
+@functools.cache
+def small_model(layers: int):
+    """The model of ``build_small_clip``, and its tokenizer, which takes longer to make."""
     import open_clip
-
-    from softprompt.core.clip import FrozenCLIP
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -96,8 +96,20 @@ def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
                 value.data += 0.1 * torch.randn_like(value)  # else they could be left out unnoticed
         model.token_embedding.weight.data *= 10
         model.logit_scale.data.fill_(3.0)
-    tokenizer = open_clip.get_tokenizer("ViT-B-16")
-    return FrozenCLIP(model.to(dtype), tokenizer, name="small", weights="random")
+    return model, open_clip.get_tokenizer("ViT-B-16")
+
+
+def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
+    """A random CLIP of OpenAI's kind, small enough that a training step takes milliseconds."""
+    from softprompt.core.clip import FrozenCLIP
+
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        model, tokenizer = small_model(layers)
+    finally:
+        torch.set_default_dtype(usual)
+    return FrozenCLIP(copy.deepcopy(model).to(dtype), tokenizer, name="small", weights="random")
 
 
 @pytest.fixture(scope="session")
