@@ -1,5 +1,7 @@
 """Each family of towers as a small random model of its kind, and how backbones are built."""
 
+import copy
+import functools
 import json
 import logging
 
@@ -90,11 +92,21 @@ def tokenizer_of(name, length):
         return Pieces(length, start=[101], end=0)
     if "worldwide" in name:
         return Pieces(length)
+    return clips_tokenizer(name)
+
+
+@functools.cache
+def clips_tokenizer(name):
     return open_clip.get_tokenizer(name)
 
 
-def small_model(name, monkeypatch):
+def small_model(name):
     """The architecture ``name`` with few narrow layers; nothing is left out of it."""
+    return copy.deepcopy(built_once(name))
+
+
+@functools.cache
+def built_once(name):
     small = {**PROMPTED, **PLAIN}[name]
     config = open_clip.get_model_config(name)
     custom = config.pop("custom_text", False)
@@ -102,12 +114,12 @@ def small_model(name, monkeypatch):
     config["text_cfg"].update(width=32, heads=4, layers=3)
     if "hf_tokenizer_name" in config["text_cfg"]:
         config["text_cfg"]["vocab_size"] = 200
-    if "timm_model_name" in config["vision_cfg"]:
-        config["vision_cfg"]["image_size"] = small.get("img_size", 64)
-        monkeypatch.setattr(timm, "create_model", lambda *a, **k: CREATE(*a, **k, **small))
-    else:
-        config["vision_cfg"].update(small)
-    with torch.random.fork_rng(devices=[]):
+    with pytest.MonkeyPatch.context() as patched, torch.random.fork_rng(devices=[]):
+        if "timm_model_name" in config["vision_cfg"]:
+            config["vision_cfg"]["image_size"] = small.get("img_size", 64)
+            patched.setattr(timm, "create_model", lambda *a, **k: CREATE(*a, **k, **small))
+        else:
+            config["vision_cfg"].update(small)
         torch.manual_seed(0)
         model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
         for value in model.parameters():  # norms and biases too, else they could be left out unseen
@@ -116,9 +128,9 @@ def small_model(name, monkeypatch):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small():
     def build(name, **options):
-        model = small_model(name, monkeypatch)
+        model = small_model(name)
         context_length = getattr(model, "text", model).context_length
         return FrozenCLIP(model, tokenizer_of(name, context_length), name=name, **options)
 
@@ -363,8 +375,8 @@ def test_other_towers_are_refused():
             bare_model(name, device="meta")
 
 
-def test_a_text_tower_that_pools_otherwise_is_refused(monkeypatch):
-    model = small_model("ViT-B-16-SigLIP", monkeypatch)
+def test_a_text_tower_that_pools_otherwise_is_refused():
+    model = small_model("ViT-B-16-SigLIP")
     model.text.pool_type = "first"
     with pytest.raises(UserError, match="pools by 'first', not by argmax, eos, last"):
         text_tower(model, None)

@@ -4,6 +4,7 @@ The plain code of ``tests/plain`` first reproduces the official records, which m
 for other lengths, depths, widths, batch sizes, positions, weights and rates of the same methods.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -115,7 +116,7 @@ SETTINGS = {
         "TRAINER.PROMETAR.PROMPT_DEPTH_TEXT 2 TRAINER.PROMETAR.PROMPT_DEPTH_VISION 3 "
         "TRAINER.PROMETAR.ADAPT_LR 0.05 TRAINER.PROMETAR.LR_RATIO 0.7",
         {"lr": 0.0025, "n": 2, "m": 3, "deep_text": 1, "deep_image": 2, "phrase": PHRASE}
-        | {"adapt_lr": 0.05, "lr_ratio": 0.7, "batch": 16, "spec": OTHER},
+        | {"adapt_lr": 0.05, "lr_ratio": 0.7, "batch": 16, "spec": OTHER, "epochs": 3},
     ),
     "first order": (
         "ProMetaR",
@@ -124,7 +125,7 @@ SETTINGS = {
         "TRAINER.PROMETAR.FAST_ADAPTATION True TRAINER.PROMETAR.ADAPT_LR 0.05 "
         "TRAINER.PROMETAR.LR_RATIO 1.0",
         {"lr": 0.0025, "n": 4, "m": 4, "deep_image": 1, "phrase": PHRASE}
-        | {"adapt_lr": 0.05, "lr_ratio": 1.0, "first_order": True, "batch": 10},
+        | {"adapt_lr": 0.05, "lr_ratio": 1.0, "first_order": True, "batch": 10, "epochs": 3},
     ),
     "one label, so no episode": (
         "ProMetaR",
@@ -143,8 +144,15 @@ def double():
 
 
 def recipe_with(spec: dict):
+    return recipe_of(tuple(spec.items()))
+
+
+@functools.cache
+def recipe_of(spec: tuple):
+    """The recipe with some widths changed; it draws its weights once for all tests."""
     recipe = parity.load_recipe(parity.RECIPE)
-    recipe.SPEC |= spec
+    recipe.SPEC |= dict(spec)
+    recipe.state_dict = functools.cache(recipe.state_dict)
     return recipe
 
 

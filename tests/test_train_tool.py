@@ -40,6 +40,27 @@ def run(tool, tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="module")
+def trained_once(tool, tmp_path_factory):
+    """Train a method once for all tests; return the run's folder."""
+    runs: dict[str, Path] = {}
+
+    def trained_once(method: str) -> Path:
+        if method not in runs:
+            runs[method] = tmp_path_factory.mktemp(method) / "run"
+            arguments = [*config(method), *RANDOM, *QUICK, "--output-dir", str(runs[method])]
+            assert tool.main(arguments) == 0
+        return runs[method]
+
+    return trained_once
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """Copy a run of a method to ``tmp_path / "run"``, to do anything with it."""
+    return lambda method: shutil.copytree(trained_once(method), tmp_path / "run")
+
+
 @pytest.fixture
 def mistake(run, capsys):
     """Run what must fail; return the one line it says."""
@@ -92,9 +113,8 @@ def test_every_default_folder_is_new(run, tmp_path):
     assert len(list(tmp_path.glob("output/**/results.json"))) == 2
 
 
-def test_evaluating_a_run_trains_nothing(run, tmp_path):
-    out = tmp_path / "run"
-    assert run(*config("coop"), *RANDOM, *QUICK, "--output-dir", out) == 0
+def test_evaluating_a_run_trains_nothing(run, trained, tmp_path):
+    out = trained("coop")
     before = sorted(place for place in out.rglob("*"))
     evaluate = [*config("coop"), *RANDOM, *QUICK, "--eval-only", "--model-dir", out]
     assert run("DATASET.SUBSAMPLE_CLASSES", "new", *evaluate) == 0
@@ -108,9 +128,8 @@ def test_evaluating_a_run_trains_nothing(run, tmp_path):
     assert results(tmp_path / "elsewhere")["dataset"] == "patterns"
 
 
-def test_a_run_knows_its_own_configuration(run, tmp_path):
-    out = tmp_path / "run"
-    assert run(*config("vpt"), *RANDOM, *QUICK, "--output-dir", out) == 0
+def test_a_run_knows_its_own_configuration(run, trained):
+    out = trained("vpt")
     assert run("--resume", out) == 0
     assert run("--eval-only", "--model-dir", out, "DATASET.SUBSAMPLE_CLASSES", "new") == 0
     assert set(results(out / "eval" / "shapes-new")["results"]["vpt under erm"]) == {"new"}
@@ -134,10 +153,9 @@ def test_the_generalized_setting_is_an_option(run, tmp_path):
     assert evaluated == {"generalized": apart}
 
 
-def test_an_evaluation_that_was_cut_off_starts_anew(run, mistake, tmp_path):
-    out, place = tmp_path / "run", tmp_path / "evaluated"
+def test_an_evaluation_that_was_cut_off_starts_anew(run, mistake, trained, tmp_path):
+    out, place = trained("coop"), tmp_path / "evaluated"
     arguments = [*config("coop"), *RANDOM, *QUICK]
-    assert run(*arguments, "--output-dir", out) == 0
     evaluate = [*arguments, "--eval-only", "--model-dir", out, "--output-dir", place]
     assert run(*evaluate) == 0
     whole = results(place)["results"]
@@ -164,27 +182,31 @@ def test_training_what_has_nothing_to_train_is_one_line(mistake, tmp_path):
     assert not out.exists()
 
 
+def lines_of(folder: Path) -> int:
+    """The number of steps that a run has recorded."""
+    file = folder / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(run, tmp_path):
-    """Killed at moments spread over its run, then resumed, against the same run undisturbed."""
-    few = ["DATASET.NUM_SHOTS", "4", "OPTIM.MAX_EPOCH", "6", "TEST.MAX_IMAGES", "20"]
+    """Killed in its second epoch and again in its fourth, against the same run undisturbed."""
+    few = ["DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "4", "TEST.MAX_IMAGES", "20"]
     arguments = [*config("prometar"), *RANDOM, *few]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    began = time.perf_counter()
-    command = [sys.executable, str(TOOL), *arguments]
-    subprocess.run([*command, "--output-dir", whole], check=True, capture_output=True)
-    length = time.perf_counter() - began
-    for share in (0.6, 0.75, 0.5):
-        process = subprocess.Popen(
-            [*command, "--resume", cut], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            process.wait(timeout=share * length)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+    assert run(*arguments, "--output-dir", whole) == 0
+    steps = lines_of(whole)
+    assert steps == 4 * 5
+    for share in (0.3, 0.8):
+        command = [sys.executable, str(TOOL), *arguments, "--resume", str(cut)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while lines_of(cut) < share * steps and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not (cut / "results.json").exists()
     assert run(*arguments, "--output-dir", cut, "--resume") == 0
-    same = ["metrics.jsonl", "checkpoints/epoch-6/prompts.safetensors"]
+    same = ["metrics.jsonl", "checkpoints/epoch-4/prompts.safetensors"]
     for name in same:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
     assert results(whole)["results"] == results(cut)["results"]
@@ -200,10 +222,8 @@ def test_an_occupied_folder_is_refused(run, mistake, tmp_path):
     assert [file.name for file in out.iterdir()] == ["notes.txt"]
 
 
-def test_resuming_another_run_is_refused(run, mistake, tmp_path):
-    out = tmp_path / "run"
-    arguments = [*config("vpt"), *RANDOM, *QUICK, "--output-dir", out]
-    assert run(*arguments) == 0
+def test_resuming_another_run_is_refused(mistake, trained):
+    arguments = [*config("vpt"), *RANDOM, *QUICK, "--output-dir", trained("vpt")]
     assert "SEED 1, not 2" in mistake(*arguments, "--resume", "SEED", 2)
 
 
@@ -279,9 +299,8 @@ def test_a_truncated_picture_is_named(mistake, eurosat, workers):
     assert ".jpg cannot be decoded" in said
 
 
-def test_prompts_of_another_backbone_or_learner(run, mistake, tmp_path):
-    out = tmp_path / "run"
-    assert run(*config("coop"), *RANDOM, *QUICK, "--output-dir", out) == 0
+def test_prompts_of_another_backbone_or_learner(mistake, trained):
+    out = trained("coop")
     said = mistake(*config("vpt"), *RANDOM, *QUICK, "--eval-only", "--model-dir", out)
     assert "PROMPT.NAME 'coop', not 'vpt'" in said
     other = ["MODEL.BACKBONE.NAME", "ViT-B/32", "--eval-only", "--model-dir", out]
