@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -191,25 +192,45 @@ def make_trainer():
     return build_trainer
 
 
-@pytest.fixture
-def plugin_file(tmp_path):
-    """Write a plugin and return its path; what it registers is forgotten after the test."""
+@contextmanager
+def plugins_forgotten():
+    """Forget afterwards what plugins register meanwhile."""
     from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 
     registries = (DATASETS, PROMPT_LEARNERS, TRAINERS)
     before = [dict(registry._classes) for registry in registries]
+    yield
+    for registry, classes in zip(registries, before, strict=True):
+        registry._classes.clear()
+        registry._classes.update(classes)
+    for module in [name for name in sys.modules if name.startswith("softprompt_plugin_")]:
+        del sys.modules[module]
+
+
+@pytest.fixture
+def plugin_file(tmp_path):
+    """Write a plugin and return its path; what it registers is forgotten after the test."""
 
     def write(text: str, name: str = "my_plugin.py") -> Path:
         file = tmp_path / name
         file.write_text(text)
         return file
 
-    yield write
-    for registry, classes in zip(registries, before, strict=True):
-        registry._classes.clear()
-        registry._classes.update(classes)
-    for module in [name for name in sys.modules if name.startswith("softprompt_plugin_")]:
-        del sys.modules[module]
+    with plugins_forgotten():
+        yield write
+
+
+@pytest.fixture(scope="module")
+def module_plugin_file(tmp_path_factory):
+    """The same for all tests of a module."""
+
+    def write(text: str, name: str) -> Path:
+        file = tmp_path_factory.mktemp("plugin") / name
+        file.write_text(text)
+        return file
+
+    with plugins_forgotten():
+        yield write
 
 
 # What two methods score on base classes, by dataset and seed; on new classes it is 10 less.

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import meta_train  # tools/ is on the path
 import pytest
 import torch
+import train
 
 from softprompt.core import checkpoint
 from softprompt.core.registry import TRAINERS
@@ -66,12 +68,13 @@ def accuracies(file: Path) -> list[float]:
 def test_a_run_by_torchrun(config, tmp_path):
     """An odd last batch of the evaluation, a batch of one, and a single writer."""
     arguments = [
-        *(HERE.parent / "tools/train.py", "--config-file", f"configs/{config}/tiny.yaml"),
+        *("--config-file", HERE.parent / f"configs/{config}/tiny.yaml"),
         *("OPTIM.MAX_EPOCH", 2, "OPTIM.WARMUP_EPOCH", 0, "DATASET.NUM_SHOTS", 1),
         *("TEST.MAX_IMAGES", 41, "DATALOADER.TEST.BATCH_SIZE", 20),
     ]
-    run(sys.executable, *arguments, "--output-dir", tmp_path / "alone")
-    said = run(*TORCHRUN, *arguments, "--output-dir", tmp_path / "both")
+    assert train.main([*map(str, arguments), "--output-dir", str(tmp_path / "alone")]) == 0
+    tool = HERE.parent / "tools/train.py"
+    said = run(*TORCHRUN, tool, *arguments, "--output-dir", tmp_path / "both")
     assert said.count("finished: ") == 1
     files = [tmp_path / place / "results.json" for place in ("alone", "both")]
     assert accuracies(files[0]) == accuracies(files[1])
@@ -89,12 +92,13 @@ def test_a_run_by_torchrun(config, tmp_path):
 @pytest.mark.slow
 def test_a_meta_training_by_torchrun(tmp_path):
     """The first process makes features and clusters, which the others then find."""
-    tool = [HERE.parent / "tools/meta_train.py", "--config-file", "configs/gram/meta_tiny.yaml"]
-    pairs = ["META.PAIRS.SOURCE", "drawn:600", "META.PAIRS.CACHE", tmp_path / "cache"]
-    pairs += ["META.OUTER.STEPS", 2, "META.OUTER.VAL_FREQ", 2, "META.OUTER.VAL_TASKS", 3]
-    said = run(*TORCHRUN, *tool, *pairs, "--output-dir", tmp_path / "both")
+    tool = HERE.parent / "tools/meta_train.py"
+    given = ["--config-file", HERE.parent / "configs/gram/meta_tiny.yaml"]
+    given += ["META.PAIRS.SOURCE", "drawn:600", "META.PAIRS.CACHE", tmp_path / "cache"]
+    given += ["META.OUTER.STEPS", 2, "META.OUTER.VAL_FREQ", 2, "META.OUTER.VAL_TASKS", 3]
+    said = run(*TORCHRUN, tool, *given, "--output-dir", tmp_path / "both")
     assert said.count("finished: ") == 1
-    run(sys.executable, *tool, *pairs, "--output-dir", tmp_path / "alone")
+    assert meta_train.main([*map(str, given), "--output-dir", str(tmp_path / "alone")]) == 0
     alone, both = (
         json.loads((tmp_path / place / "results.json").read_text()) for place in ("alone", "both")
     )

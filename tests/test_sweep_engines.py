@@ -1,5 +1,8 @@
 """Whole sweeps with workers and drivers killed in the middle: no cell is lost, none run twice."""
 
+import contextlib
+import functools
+import io
 import json
 import os
 import signal
@@ -9,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import sweep  # tools/ is on the path
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
@@ -43,36 +47,52 @@ class Stumbling(ERM):
 
 
 class Sweep:
-    """The command of one sweep, with a folder of its own."""
+    """One sweep, with a folder of its own."""
 
-    def __init__(self, folder: Path, engine: str = "local"):
+    def __init__(
+        self,
+        plugin: Path,
+        folder: Path,
+        engine: str = "local",
+        jobs: int = 2,
+        seeds: tuple[int, ...] = (1, 2),
+    ):
         self.folder = folder
+        self.cells = 2 * len(seeds)
         self.marks = folder / "marks"
         self.marks.mkdir(parents=True)
-        (folder / "stumbling.py").write_text(PLUGIN)
         how = {"slurm": ["--slurm", "cluster=local"]}.get(engine, [])
-        self.command = [
-            *(sys.executable, str(ROOT / "tools/sweep.py"), "base2new", "--engine", engine, *how),
+        self.arguments = [
+            *("base2new", "--engine", engine, *how),
             *("--config-file", "configs/coop/tiny.yaml", "--datasets", "shapes", "patterns"),
-            *("--seeds", "1", "2", "--shots", "1", "--jobs", "2"),
-            *("--output-dir", str(folder / "out"), "PLUGINS", str(folder / "stumbling.py")),
+            *("--seeds", *map(str, seeds), "--shots", "1", "--jobs", str(jobs)),
+            *("--output-dir", str(folder / "out"), "PLUGINS", str(plugin)),
             *("TRAINER.NAME", "stumbling", "OPTIM.MAX_EPOCH", "3", "OPTIM.WARMUP_EPOCH", "0"),
             *("TEST.MAX_IMAGES", "40"),
         ]
 
-    def begin(self, first: str, *more: str) -> subprocess.Popen:
+    def environment(self, first: str) -> dict[str, str]:
+        return {"MARKS": str(self.marks), "FIRST": first, "OMP_NUM_THREADS": "1"}
+
+    def begin(self, first: str) -> subprocess.Popen:
+        """Start a driver that can be killed."""
         return subprocess.Popen(
-            [*self.command, *more],
-            env=os.environ | {"MARKS": str(self.marks), "FIRST": first, "OMP_NUM_THREADS": "1"},
+            [sys.executable, str(ROOT / "tools/sweep.py"), *self.arguments],
+            env=os.environ | self.environment(first),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def run(self, first: str, *more: str) -> tuple[int, str, str]:
-        process = self.begin(first, *more)
-        out, errors = process.communicate(timeout=MINUTES)
-        return process.returncode, out, errors
+        """Drive it from this process, which has imported already what a driver needs."""
+        out, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in self.environment(first).items():
+                patched.setenv(name, value)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+                code = sweep.main([*self.arguments, *more])
+        return code, out.getvalue(), errors.getvalue()
 
     def scores(self) -> dict[str, dict]:
         """Of each finished cell by name, all but times, memory and the folder of the plugin."""
@@ -91,7 +111,7 @@ class Sweep:
         steps = [[json.loads(line)["step"] for line in f.read_text().splitlines()] for f in files]
         logs = [f.with_name("log.txt").read_text() for f in files]
         return (
-            len(files) == 4
+            len(files) == self.cells
             and all(each == list(range(len(each))) for each in steps)
             and all(log.count("finished: ") == 1 for log in logs)
         )
@@ -101,13 +121,19 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Sweep:
-    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"))
-    code, out, errors = sweep.run("trains")
+def make_sweep(module_plugin_file):
+    """Sweeps with one file of the plugin, which this process imports as well."""
+    return functools.partial(Sweep, module_plugin_file(PLUGIN, "stumbling.py"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_sweep, tmp_path_factory) -> Sweep:
+    undisturbed = make_sweep(tmp_path_factory.mktemp("undisturbed"), jobs=1)
+    code, out, errors = undisturbed.run("trains")
     assert code == 0, errors
     assert out.splitlines()[0] == "4 cells, 0 of them there already"
-    assert len(sweep.scores()) == 4
-    return sweep
+    assert len(undisturbed.scores()) == 4
+    return undisturbed
 
 
 def tables(out: str) -> str:
@@ -115,56 +141,63 @@ def tables(out: str) -> str:
     return "\n".join(line for line in out.splitlines() if line.startswith(("shapes", "patt", "av")))
 
 
-@pytest.mark.parametrize("engine", ["local", "ray", "slurm"])
-def test_a_killed_worker_costs_nothing_but_time(engine, undisturbed, tmp_path):
-    sweep = Sweep(tmp_path, engine)
-    code, out, errors = sweep.run("dies")
+# Slurm has a process for each cell, so two cells are enough.
+@pytest.mark.parametrize(("engine", "seeds"), [("local", (1, 2)), ("ray", (1, 2)), ("slurm", (2,))])
+def test_a_killed_worker_costs_nothing_but_time(engine, seeds, undisturbed, make_sweep, tmp_path):
+    killed = make_sweep(tmp_path, engine, seeds=seeds)
+    code, out, errors = killed.run("dies")
     assert code == 0, errors
-    assert sweep.scores() == undisturbed.scores()
-    assert sweep.trained_once()
-    code, again, _ = sweep.run("trains")
-    assert (code, again.splitlines()[0]) == (0, "4 cells, 4 of them there already")
+    expected = undisturbed.scores()
+    assert killed.scores() == {
+        name: scores for name, scores in expected.items() if scores["seed"] in seeds
+    }
+    assert len(killed.scores()) == killed.cells and killed.trained_once()
+    code, again, _ = killed.run("trains")
+    count = killed.cells
+    assert (code, again.splitlines()[0]) == (0, f"{count} cells, {count} of them there already")
     assert tables(again) == tables(out) != ""
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_killed_driver_takes_its_workers_along_and_goes_on(engine, undisturbed, tmp_path):
-    sweep = Sweep(tmp_path, engine)
-    driver = sweep.begin("waits")
-    wait_for(lambda: (sweep.marks / "waiting").exists())
-    wait_for(lambda: len(sweep.scores()) == 2)  # the other worker is done with its dataset
+def test_a_killed_driver_takes_its_workers_along_and_goes_on(
+    engine, undisturbed, make_sweep, tmp_path
+):
+    killed = make_sweep(tmp_path, engine)
+    driver = killed.begin("waits")
+    wait_for(lambda: (killed.marks / "waiting").exists())
+    wait_for(lambda: len(killed.scores()) == 2)  # the other worker is done with its dataset
     os.kill(driver.pid, signal.SIGKILL)
     driver.communicate(timeout=MINUTES)
-    wait_for(lambda: not any(map(is_alive, sweep.pids())))
-    finished = len(sweep.scores())
+    wait_for(lambda: not any(map(is_alive, killed.pids())))
+    finished = len(killed.scores())
     assert finished < 4
-    code, out, errors = sweep.run("trains")
+    code, out, errors = killed.run("trains")
     assert code == 0, errors
     assert out.splitlines()[0] == f"4 cells, {finished} of them there already"
-    assert sweep.scores() == undisturbed.scores()
-    assert sweep.trained_once()
+    assert killed.scores() == undisturbed.scores()
+    assert killed.trained_once()
 
 
-def test_two_drivers_share_the_cells(undisturbed, tmp_path):
-    sweep = Sweep(tmp_path)
-    drivers = [sweep.begin("trains"), sweep.begin("trains")]
+def test_two_drivers_share_the_cells(undisturbed, make_sweep, tmp_path):
+    shared = make_sweep(tmp_path, jobs=1)
+    drivers = [shared.begin("trains"), shared.begin("trains")]
     for driver in drivers:
         out, errors = driver.communicate(timeout=MINUTES)
         assert driver.returncode == 0, errors
-    assert sweep.scores() == undisturbed.scores()
-    assert sweep.trained_once()
+    assert shared.scores() == undisturbed.scores()
+    assert shared.trained_once()
 
 
-def test_an_error_is_tried_again_and_told(undisturbed, tmp_path):
-    sweep = Sweep(tmp_path)
-    code, out, errors = sweep.run("raises", "--retries", "0")
+def test_an_error_is_tried_again_and_told(undisturbed, make_sweep, tmp_path):
+    stumbled = make_sweep(tmp_path, jobs=1)
+    code, out, errors = stumbled.run("raises", "--retries", "0")
     assert code == 1
     assert "1 of 4 cells failed:" in errors and "RuntimeError: stumbled (see" in errors
-    assert "INCOMPLETE" in out and len(sweep.scores()) == 3
-    (sweep.marks / "first").unlink()
-    code, out, errors = sweep.run("raises", "--retries", "1")
+    assert "INCOMPLETE" in out and len(stumbled.scores()) == 3
+    (stumbled.marks / "first").unlink()
+    code, out, errors = stumbled.run("raises", "--retries", "1")
     assert code == 0, errors
-    assert sweep.scores() == undisturbed.scores()
+    assert stumbled.scores() == undisturbed.scores()
 
 
 def is_alive(pid: int) -> bool:
