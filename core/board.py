@@ -65,7 +65,7 @@ class Board:
             figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
             self.writer.add_figure(f"confusion/{subset}", figure)
         if "embeddings" in self.drawn:
-            features, rows = embeddings(model, session.test_batches(subset, EMBEDDED).epoch())
+            features, rows = embeddings(model, session.tested_by([model], subset, EMBEDDED))
             header = ["kind", "class"]
             if parallel.writes():  # all processes encode
                 self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)

@@ -14,8 +14,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
+from yacs.config import CfgNode
 
+from softprompt.core.backbone import RANDOM
+from softprompt.core.config import options_from, settings
 from softprompt.core.errors import UserError
+from softprompt.core.prompts.base import PromptLearner
 
 PROMPTS = "prompts.safetensors"
 RESUME = "resume.pt"
@@ -154,3 +158,18 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, ...]) -> dict:
+    """What a prompt file's header says beside its epoch."""
+    backbone = cfg.MODEL.BACKBONE
+    return {
+        "learner": cfg.PROMPT.NAME.lower(),
+        "options": options_from(cfg, "PROMPT"),
+        "trainer": cfg.TRAINER.NAME.lower(),
+        "classnames": list(classnames),
+        "template": learner.template,
+        "dataset": cfg.DATASET.NAME,
+        "backbone": {"name": backbone.NAME, "weights": backbone.PRETRAINED or RANDOM},
+        "config": settings(cfg),
+    }

@@ -10,12 +10,12 @@ from torch import Tensor
 from softprompt.core import checkpoint
 from softprompt.core.backbone import configured_clip, warnings_of
 from softprompt.core.config import load_config, options_from
-from softprompt.core.data import Preprocessing, evaluation_transform
 from softprompt.core.dataset import FileReader
 from softprompt.core.errors import UserError
 from softprompt.core.evaluate import Classifier
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.registry import PROMPT_LEARNERS
+from softprompt.core.transforms import Preprocessing, evaluation_transform
 from softprompt.core.yaml_files import flat_of
 
 

@@ -12,6 +12,7 @@ from softprompt.core.board import Board
 from softprompt.core.config import options_from
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import list_sha256
+from softprompt.core.findings import findings
 from softprompt.core.log import log_to_file, logger
 from softprompt.core.loop import fit
 from softprompt.core.memory import start_measuring
@@ -71,12 +72,12 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             batches,
             folder=folder,
             seed=seed_of(cfg, "TRAINER"),
-            meta=session.prompt_header(model),
+            meta=checkpoint.prompt_header(cfg, learner, model.classnames),
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
-        found = session.report(learner, tested, name, board)
+        found = findings(session, learner, tested, name, board)
         board.compare(cfg, found)
         found["trained_parameters"] = sum(value.numel() for value in model.params().values())
         found["train"] = {
@@ -147,7 +148,7 @@ def evaluate(
     with _writing(cfg, folder), board:
         session.describe()
         logger.info(f"evaluating {source}")
-        found = session.report(learner, tested, name, board)
+        found = findings(session, learner, tested, name, board)
         found["prompts"] = source
         if parallel.writes():
             results.write(folder, found)

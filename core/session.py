@@ -1,25 +1,17 @@
 """The dataset and the backbone of one configuration, and what a run makes of the two."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 
 from yacs.config import CfgNode
 
-from softprompt.core import parallel, results
-from softprompt.core.backbone import RANDOM, warnings_of
-from softprompt.core.board import Board
-from softprompt.core.config import config_hash, options_from, settings
-from softprompt.core.data import (
-    Batches,
-    Preprocessing,
-    draws,
-    evaluation_transform,
-    training_transform,
-)
+from softprompt.core import parallel
+from softprompt.core.backbone import warnings_of
+from softprompt.core.config import options_from
+from softprompt.core.data import Batches
 from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
-from softprompt.core.evaluate import need_pictures, predict, score, score_generalized
+from softprompt.core.evaluate import need_pictures
 from softprompt.core.fewshot import (
     balanced_sample,
     check_every_class,
@@ -28,16 +20,20 @@ from softprompt.core.fewshot import (
 )
 from softprompt.core.fewshot_file import draw
 from softprompt.core.log import logger
-from softprompt.core.memory import peak_memory
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.prompts.base import PromptLearner
-from softprompt.core.prompts.zeroshot import ZeroShot
 from softprompt.core.registry import PROMPT_LEARNERS
-from softprompt.core.seeding import STREAMS, seed_of, seeded
+from softprompt.core.seeding import seed_of, seeded
 from softprompt.core.shared import Shared
 from softprompt.core.stored_batches import FixedViews, StoredBatches
 from softprompt.core.templates import templates_of
 from softprompt.core.trainer import Batch
+from softprompt.core.transforms import (
+    Preprocessing,
+    draws,
+    evaluation_transform,
+    training_transform,
+)
 
 
 class Session:
@@ -135,67 +131,19 @@ class Session:
             device=self.clip.device,
         )
 
+    def tested_by(
+        self, models: Iterable[PromptedCLIP], subset: str, limit: int = 0
+    ) -> Iterator[Batch]:
+        """Yield ``test_batches``, their plain features from the store if there is one."""
+        batches = self.test_batches(subset, limit)
+        return self._known(batches, pictures=need_pictures(models))
+
     def _known(self, batches: Batches, epoch: int = 0, *, pictures: bool) -> Iterator[Batch]:
         """An epoch's batches, their plain features from the store if there is one."""
         if self.store is None:
             return batches.epoch(epoch)
         stored = StoredBatches(batches, self.clip, self.store, self.pictures.content)
         return stored.epoch(epoch, pictures)
-
-    def report(
-        self, learner: PromptLearner, subsets: tuple[str, ...], name: str, board: Board
-    ) -> dict:
-        """Evaluate on each class set, print the table and return all but the training's part."""
-        began = time.perf_counter()
-        scores: dict[str, dict[str, dict]] = {}
-        templates = templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
-        sampled = {}
-        for subset in subsets:
-            names = self.classnames(subset)
-            batches = self.test_batches(subset)
-            if self.cfg.TEST.MAX_IMAGES:
-                total = len(choose_classes(self.splits[self.cfg.TEST.SPLIT], self.labels(subset)))
-                sampled[subset] = f"{len(self.test_items(subset))} of {total} images"
-            models = {name: self.model(learner, subset)}
-            if self.cfg.TEST.ZERO_SHOT:
-                plain = ZeroShot(self.clip, names, templates=templates)
-                models = {results.ZERO_SHOT: self.model(plain, subset), **models}
-            tested = self._known(batches, pictures=need_pictures(models.values()))
-            logits, labels = predict(models, tested)
-            board.draw(self, subset, models[name], logits[name], labels)
-            measure = score_generalized if subset == "generalized" else score
-            for model in models:
-                scores.setdefault(model, {})[subset] = measure(logits[model], labels, names)
-        means = {}
-        if {"base", "new"} <= set(subsets):
-            means = {
-                model: results.harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
-                for model, by_set in scores.items()
-            }
-        logger.info(results.table(scores, means))
-        for warning in self.warnings():
-            logger.warning(warning)
-        return {
-            "format": 1,
-            "dataset": self.cfg.DATASET.NAME,
-            "prompt": self.cfg.PROMPT.NAME,
-            "trainer": self.cfg.TRAINER.NAME,
-            "backbone": {"name": self.clip.name, "weights": self.clip.weights},
-            "seed": self.cfg.SEED,
-            "seeds": {stream: seed_of(self.cfg, stream) for stream in STREAMS},
-            "shots": self.cfg.DATASET.NUM_SHOTS,
-            "split": {"name": self.cfg.TEST.SPLIT, "note": self.dataset.note},
-            "sampled": sampled,
-            "zero_shot_templates": list(templates),
-            "results": scores,
-            "harmonic_mean": means,
-            "warnings": self.warnings(),
-            "config": settings(self.cfg),
-            "config_hash": config_hash(self.cfg),
-            "environment": results.environment(),
-            "seconds": {"evaluate": time.perf_counter() - began},
-            "peak_memory": peak_memory(),
-        }
 
     def warnings(self) -> list[str]:
         """What a reader of the numbers must know."""
@@ -214,21 +162,3 @@ class Session:
         )
         for warning in self.warnings():
             logger.warning(warning)
-
-    def prompt_header(self, model: PromptedCLIP) -> dict:
-        return prompt_header(self.cfg, model.learner, model.classnames)
-
-
-def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, ...]) -> dict:
-    """What a prompt file's header says beside its epoch."""
-    backbone = cfg.MODEL.BACKBONE
-    return {
-        "learner": cfg.PROMPT.NAME.lower(),
-        "options": options_from(cfg, "PROMPT"),
-        "trainer": cfg.TRAINER.NAME.lower(),
-        "classnames": list(classnames),
-        "template": learner.template,
-        "dataset": cfg.DATASET.NAME,
-        "backbone": {"name": backbone.NAME, "weights": backbone.PRETRAINED or RANDOM},
-        "config": settings(cfg),
-    }

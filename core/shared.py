@@ -10,13 +10,13 @@ from yacs.config import CfgNode
 from softprompt.core.backbone import configured_clip
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import options_from
-from softprompt.core.data import TORCHVISION
 from softprompt.core.dataset import Dataset, FileReader, Item
 from softprompt.core.feature_store import FeatureStore
 from softprompt.core.fingerprint import picture_fingerprint
 from softprompt.core.jpeg import JpegReader
 from softprompt.core.kept import Kept
 from softprompt.core.registry import DATASETS
+from softprompt.core.transforms import TORCHVISION
 
 
 class Pictures(NamedTuple):

@@ -3,10 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
+from softprompt.core.data import Batches
 from softprompt.core.dataset import Item
 from softprompt.core.errors import UserError
 from softprompt.core.fewshot import balanced_sample
+from softprompt.core.transforms import Preprocessing, evaluation_transform, training_transform
 
 CLIP = Preprocessing((32, 32), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
 ITEMS = [Item(f"{number}.png", number % 3) for number in range(10)]

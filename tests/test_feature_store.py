@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from softprompt.core.data import Batches, Preprocessing, evaluation_transform, training_transform
+from softprompt.core.data import Batches
 from softprompt.core.dataset import FileReader, Item
 from softprompt.core.errors import UserError
 from softprompt.core.feature_store import FeatureStore, key_of
 from softprompt.core.fingerprint import model_fingerprint, picture_fingerprint
 from softprompt.core.stored_batches import FixedViews, StoredBatches
+from softprompt.core.transforms import Preprocessing, evaluation_transform, training_transform
 
 HALF = Preprocessing((32, 32), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 FLIPPED = ("random_resized_crop", "random_flip", "normalize")
@@ -128,18 +129,18 @@ class Stored:
         self.clip = clip
 
     def features(self, pictures: bool = False) -> torch.Tensor:
-        tower = self.clip.image
+        encode = self.clip._encode_image
 
         def counted(images, prompts):
             self.encoded += len(images)
-            return tower(images, prompts)
+            return encode(images, prompts)
 
-        self.clip.image = counted
+        self.clip._encode_image = counted
         try:
             found = self.batches.epoch(pictures=pictures)
             return torch.cat([self.clip.encode_image(batch.images) for batch in found])
         finally:
-            self.clip.image = tower
+            del self.clip._encode_image
 
 
 def test_stored_features_are_the_computed_ones_and_pictures_stay_unread(clip, pictures, tmp_path):

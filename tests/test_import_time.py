@@ -30,7 +30,9 @@ def test_help_imports_nothing_heavy(tool):
     assert "usage: " in said
 
 
-@pytest.mark.parametrize("module", ["config", "summary", "splits", "download.get", "run_folder"])
+@pytest.mark.parametrize(
+    "module", ["config", "report.build", "splits", "download.get", "run_folder"]
+)
 def test_reports_and_downloads_need_no_torch(module):
     status, _, imported = heavy_after(f"import softprompt.core.{module}")
     assert (status, imported) == (0, "[]")

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from softprompt.core.data import Preprocessing, evaluation_transform, training_transform
 from softprompt.core.dataset import FileReader
 from softprompt.core.errors import UserError
 from softprompt.core.jpeg import JpegReader
 from softprompt.core.seeding import seeded
+from softprompt.core.transforms import Preprocessing, evaluation_transform, training_transform
 
 KINDS = [("RGB", "jpg"), ("L", "jpeg"), ("CMYK", "jpg"), ("RGB", "png"), ("P", "png")]
 

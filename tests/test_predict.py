@@ -9,10 +9,11 @@ from PIL import Image
 from predict import main
 
 from softprompt.core.config import load_config
-from softprompt.core.data import Batches, evaluation_transform
+from softprompt.core.data import Batches
 from softprompt.core.predictor import Predictor
 from softprompt.core.run import train
 from softprompt.core.session import Session
+from softprompt.core.transforms import evaluation_transform
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [

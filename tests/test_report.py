@@ -7,8 +7,9 @@ import pytest
 from report import main
 
 from softprompt.core.errors import UserError
+from softprompt.core.report.build import build_report
+from softprompt.core.report.tabulated import as_text
 from softprompt.core.runs import find_runs
-from softprompt.core.summary import summary
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def write(tmp_path):
 @pytest.fixture
 def table(tmp_path):
     def table(*folders) -> str:
-        return summary(find_runs([str(folder) for folder in folders or (tmp_path / "out",)]))
+        return as_text(
+            build_report(find_runs([str(folder) for folder in folders or (tmp_path / "out",)]))
+        )
 
     return table
 
@@ -123,7 +126,7 @@ def test_few_shots_have_a_column_each(write, table):
             write(folder, {"all": accuracy + more}, {"all": 30.0})
     text = table()
     assert text.splitlines()[2].split("  ")[0] == "dataset"
-    assert "1 shots    4 shots    16 shots" in text
+    assert "1 shot    4 shots    16 shots" in text
     assert rows(text)["dtd"] == ["30.0", "40.0", "55.0", "70.0"]
     assert rows(text)["average"] == ["30.0", "45.0", "60.0", "75.0"]
 

@@ -51,11 +51,11 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from softprompt.core.backbone import TINY, build_clip
-    from softprompt.core.data import Preprocessing, evaluation_transform
     from softprompt.core.defaults import defaults
     from softprompt.core.gram.prepare import prepare
     from softprompt.core.gram.sources import open_pairs
     from softprompt.core.log import log_to_console
+    from softprompt.core.transforms import Preprocessing, evaluation_transform
 
     log_to_console()
     options = {name: getattr(given, name) for name in clustering_options()}

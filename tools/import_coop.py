@@ -82,6 +82,7 @@ def official_keys(given: argparse.Namespace) -> tuple[dict, dict]:
 def import_run(given: argparse.Namespace) -> None:
     """Write the run of ``given.checkpoint``, and print what of it was left out."""
     from softprompt.core import checkpoint
+    from softprompt.core.checkpoint import prompt_header
     from softprompt.core.config import load_config
     from softprompt.core.errors import UserError
     from softprompt.core.log import log_to_file, logger
@@ -99,7 +100,6 @@ def import_run(given: argparse.Namespace) -> None:
     from softprompt.core.official.reading import read_checkpoint
     from softprompt.core.official.tensors import sort_names
     from softprompt.core.run_folder import run_folder, write_config
-    from softprompt.core.session import prompt_header
 
     if not given.checkpoint:
         raise UserError("give the CHECKPOINT to import, or --config-only FILE; --help tells more")

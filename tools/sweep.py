@@ -119,10 +119,11 @@ def run(cells: list, given: argparse.Namespace) -> dict[str, str]:
 
 
 def print_report(cells: list) -> None:
+    from softprompt.core.report.build import build_report
+    from softprompt.core.report.tabulated import as_text
     from softprompt.core.runs import find_runs
-    from softprompt.core.summary import summary
 
-    print(f"\n{summary(find_runs([cell.folder for cell in cells]))}")
+    print(f"\n{as_text(build_report(find_runs([cell.folder for cell in cells])))}")
 
 
 @ends_in_one_line("interrupted; the same command goes on")

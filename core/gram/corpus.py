@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softprompt.core.clip import FrozenCLIP
-from softprompt.core.data import Preprocessing, evaluation_transform
 from softprompt.core.gram.features import PairFeatures
 from softprompt.core.gram.hierarchy import Hierarchy
 from softprompt.core.gram.pairs import Pairs
 from softprompt.core.gram.prepare import prepare
 from softprompt.core.gram.sources import open_pairs
 from softprompt.core.gram.tasks import TaskSampler
+from softprompt.core.transforms import Preprocessing, evaluation_transform
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from softprompt.core import parallel, results
 from softprompt.core.backbone import configured_clip, warnings_of
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import config_hash, options_from, settings
-from softprompt.core.data import Preprocessing, evaluation_transform, training_transform
 from softprompt.core.errors import UserError
 from softprompt.core.gram import meta_file, meta_state
 from softprompt.core.gram.calibrate import calibrated_rate
@@ -26,6 +25,7 @@ from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.registry import PROMPT_LEARNERS
 from softprompt.core.run_folder import run_folder, write_config
 from softprompt.core.seeding import seed_of, seeded
+from softprompt.core.transforms import Preprocessing, evaluation_transform, training_transform
 
 ANY_CLASSES = ("thing", "other thing")  # a learner is made for some; here any must do
 

@@ -1,5 +1,6 @@
-"""Short names for methods: without what all of them share."""
+"""Short names for methods, without what all of them share, and names of columns."""
 
+import re
 from collections.abc import Iterable
 
 from softprompt.core.report.remarks import in_order
@@ -20,3 +21,13 @@ def method_labels(methods: Iterable[str]) -> tuple[dict[str, str], str]:
         labels = {method: label.partition("/")[0] for method, label in labels.items()}
         left_out.insert(0, f"configs/*/{next(iter(configs))}.yaml")
     return labels, " with ".join(left_out)
+
+
+def shots_label(shots: int) -> str:
+    return f"{shots} shot{'s' * (shots != 1)}"
+
+
+def shots_of(column: str) -> int | None:
+    """Return the number of shots that a column is named for, None of another column."""
+    found = re.fullmatch(r"(\d+) shots?", column)
+    return int(found[1]) if found else None

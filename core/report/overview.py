@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from softprompt.core.report.labels import shots_label, shots_of
 from softprompt.core.report.protocols import CLIP, TITLES
 from softprompt.core.report.remarks import in_order
 from softprompt.core.report.table import Row, Table
@@ -11,7 +12,7 @@ def grouped(tables: list[Table]) -> dict[str, list[Table]]:
     """Group protocol tables by what was done, so that the methods of a group can be compared."""
     groups: dict[str, list[Table]] = {}
     for table in tables:
-        shots = f", {table.shots} shots" if table.shots else ""
+        shots = f", {shots_label(table.shots)}" if table.shots else ""
         groups.setdefault(f"{TITLES[table.kind]}{table.source}{shots}", []).append(table)
     return groups
 
@@ -65,5 +66,5 @@ def _row(table: Table) -> Row:
 
 def _of_clip(column: str) -> str:
     """Where a protocol's table has zero-shot CLIP's number for a column."""
-    every = column == "accuracy" or column.endswith(" shots")
+    every = column == "accuracy" or shots_of(column) is not None
     return CLIP if every else f"{CLIP} {column}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from softprompt.core.errors import UserError
 from softprompt.core.report.as_csv import as_csv
-from softprompt.core.report.labels import method_labels
+from softprompt.core.report.labels import method_labels, shots_of
 from softprompt.core.report.overview import grouped, overviews
 from softprompt.core.report.plots import Series, curves, dots
 from softprompt.core.report.protocols import CLIP, TITLES
@@ -156,7 +156,7 @@ def _by_row(table: Table, column: str, average: str) -> dict[str, Score | None]:
 
 def _curves(title: str, tables: list[Table], labels: dict[str, str]) -> list[tuple[str, str]]:
     """Plot the average and each dataset over the number of shots, if there are several."""
-    columns = [name for name in tables[0].columns if name.endswith(" shots")]
+    columns = [name for name in tables[0].columns if shots_of(name)]
     if len(columns) < 2:
         return []
     rows = sorted(
@@ -172,7 +172,7 @@ def _curves(title: str, tables: list[Table], labels: dict[str, str]) -> list[tup
                 series.append(Series(labels[table.method], scores))
                 clip = row.cells.get(CLIP) or clip
         if clip:
-            shots = [int(column.split()[0]) for column in columns]
+            shots = [shots_of(column) for column in columns]
             series.append(Series(ZERO_SHOT, dict.fromkeys(shots, clip), reference=True))
         found.append((f"{title}: {name}", curves(f"{title}: {name}", series)))
     return found

@@ -7,6 +7,7 @@ that the others have, the table says so.
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
+from softprompt.core.report.labels import shots_label
 from softprompt.core.report.published import PublishedResults
 from softprompt.core.report.remarks import in_order, missing, remarks
 from softprompt.core.report.scores import Score, average_of, h_of, over_seeds
@@ -49,7 +50,7 @@ def protocol_tables(runs: list[Run], published: PublishedResults) -> list[Table]
             rows = {"base2new": _base2new, "few_shot": _few_shot}.get(protocol, _transfer)(of_kind)
             seeds = " ".join(str(seed) for seed in sorted({run.seed for run in of_kind}))
             title = f"{TITLES[kind]}{source}: {method}"
-            title += f", {shots} shots" * bool(shots) + f", mean over the seeds {seeds}"
+            title += f", {shots_label(shots)}" * bool(shots) + f", mean over the seeds {seeds}"
             columns = in_order(column for row in rows for column in row.cells)
             table = Table(
                 kind,
@@ -103,7 +104,7 @@ def _few_shot(runs: list[Run]) -> list[Row]:
         of_it = [run for run in runs if run.dataset == dataset]
         cells: dict = {CLIP: _score(of_it, 1, "all")}
         for shots in sorted({run.shots for run in runs}):
-            cells[f"{shots} shots"] = _score([r for r in of_it if r.shots == shots], 0, "all")
+            cells[shots_label(shots)] = _score([r for r in of_it if r.shots == shots], 0, "all")
         rows.append(Row(dataset, cells))
     return [*rows, *_average(rows, runs)]
 

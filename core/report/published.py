@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from softprompt.core.report.labels import shots_of
 from softprompt.core.report.scores import Published, Score
 from softprompt.core.report.table import Row, Table
 from softprompt.core.results import ZERO_SHOT
@@ -77,8 +78,8 @@ class PublishedResults:
             config, metric, shots = ZERO_SHOT, column.removeprefix("CLIP").strip() or "accuracy", 0
         elif not all(change.startswith(HARMLESS) for change in changed):
             return None
-        elif column.endswith(" shots"):
-            metric, shots = "accuracy", int(column.split()[0])
+        elif shots_of(column):
+            metric, shots = "accuracy", shots_of(column)
         # Zero-shot CLIP on all classes of a dataset is one number, in whichever table it stands.
         kinds = [table.kind]
         if config == ZERO_SHOT and metric == "accuracy":
