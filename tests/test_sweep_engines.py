@@ -49,14 +49,7 @@ class Stumbling(ERM):
 class Sweep:
     """One sweep, with a folder of its own."""
 
-    def __init__(
-        self,
-        plugin: Path,
-        folder: Path,
-        engine: str = "local",
-        jobs: int = 2,
-        seeds: tuple[int, ...] = (1, 2),
-    ):
+    def __init__(self, plugin: Path, folder: Path, engine: str = "local", seeds: tuple = (1, 2)):
         self.folder = folder
         self.cells = 2 * len(seeds)
         self.marks = folder / "marks"
@@ -65,7 +58,7 @@ class Sweep:
         self.arguments = [
             *("base2new", "--engine", engine, *how),
             *("--config-file", "configs/coop/tiny.yaml", "--datasets", "shapes", "patterns"),
-            *("--seeds", *map(str, seeds), "--shots", "1", "--jobs", str(jobs)),
+            *("--seeds", *map(str, seeds), "--shots", "1", "--jobs", "2"),
             *("--output-dir", str(folder / "out"), "PLUGINS", str(plugin)),
             *("TRAINER.NAME", "stumbling", "OPTIM.MAX_EPOCH", "3", "OPTIM.WARMUP_EPOCH", "0"),
             *("TEST.MAX_IMAGES", "40"),
@@ -128,7 +121,7 @@ def make_sweep(module_plugin_file):
 
 @pytest.fixture(scope="module")
 def undisturbed(make_sweep, tmp_path_factory) -> Sweep:
-    undisturbed = make_sweep(tmp_path_factory.mktemp("undisturbed"), jobs=1)
+    undisturbed = make_sweep(tmp_path_factory.mktemp("undisturbed"))
     code, out, errors = undisturbed.run("trains")
     assert code == 0, errors
     assert out.splitlines()[0] == "4 cells, 0 of them there already"
@@ -179,7 +172,7 @@ def test_a_killed_driver_takes_its_workers_along_and_goes_on(
 
 
 def test_two_drivers_share_the_cells(undisturbed, make_sweep, tmp_path):
-    shared = make_sweep(tmp_path, jobs=1)
+    shared = make_sweep(tmp_path)
     drivers = [shared.begin("trains"), shared.begin("trains")]
     for driver in drivers:
         out, errors = driver.communicate(timeout=MINUTES)
@@ -189,7 +182,7 @@ def test_two_drivers_share_the_cells(undisturbed, make_sweep, tmp_path):
 
 
 def test_an_error_is_tried_again_and_told(undisturbed, make_sweep, tmp_path):
-    stumbled = make_sweep(tmp_path, jobs=1)
+    stumbled = make_sweep(tmp_path)
     code, out, errors = stumbled.run("raises", "--retries", "0")
     assert code == 1
     assert "1 of 4 cells failed:" in errors and "RuntimeError: stumbled (see" in errors
