@@ -50,8 +50,12 @@ def test_there_are_eight_records():
     assert len(RECORDS) >= 8
 
 
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [(name, False) for name in RECORDS]
+    + [("MaPLe", True)]
+    + [pytest.param(name, True, marks=pytest.mark.slow) for name in RECORDS if name != "MaPLe"],
+)
 def test_an_official_run_is_reproduced(name, packed, parity, recipe, monkeypatch):
     monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: packed)
     replay = parity.Replay(record(name), recipe)

@@ -7,6 +7,7 @@ from softprompt.core.errors import UserError
 # Words that can hold the place of a context vector; a tokenizer's first that is a single token is
 # taken. In CLIP's it is "X", as in CoOp's code.
 PLACEHOLDERS = ("X", "a", "the", "of", "in")
+KEPT = 20_000  # texts whose ids are kept, at most
 
 
 class Tokens:
@@ -20,6 +21,7 @@ class Tokens:
     def __init__(self, tokenizer, length: int):
         self.tokenizer = tokenizer
         self.length = length
+        self._kept: dict[str, list[int]] = {}  # meta-learning asks for its names in every task
         # One place more than the tower reads, so that a sentence too long is seen to be so.
         empty, word = tokenizer(["", "a"], length + 1).tolist()
         same = [a == b for a, b in zip(empty, word, strict=True)]
@@ -33,7 +35,14 @@ class Tokens:
 
     def words(self, texts: list[str]) -> list[list[int]]:
         """Return each text's ids, without those around them; of one too long, too many to fit."""
-        return [self._stripped(row) for row in self.tokenizer(texts, self.length + 1).tolist()]
+        found = {text: self._kept[text] for text in texts if text in self._kept}
+        new = [text for text in dict.fromkeys(texts) if text not in found]
+        if new:
+            rows = map(self._stripped, self.tokenizer(new, self.length + 1).tolist())
+            found |= zip(new, rows, strict=True)
+            if len(self._kept) + len(new) <= KEPT:
+                self._kept |= {text: found[text] for text in new}
+        return [found[text] for text in texts]
 
     def row(self, words: list[int]) -> list[int]:
         """Return the row that the tower reads, ``length`` ids."""
