@@ -25,13 +25,13 @@ def models() -> dict[str, tuple[str, dict]]:
 
 
 def trained(clip, learner: str, trainer: str, size: int) -> dict[str, torch.Tensor]:
-    """Return the prompts after two steps on so many images, the last loss and the logits."""
+    """Return the prompts after three steps on so many images, the last loss and the logits."""
     name, options = models()[learner]
     model = build_model(name, clip, **options)
     method = build_trainer(trainer, model)
     torch.manual_seed(1)
     batch = build_batch(size, DOUBLE)
-    for _ in range(2):
+    for _ in range(3):
         logged = method.step(batch)
     with torch.no_grad():
         logits = model(batch.images).logits

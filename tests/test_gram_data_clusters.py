@@ -198,7 +198,7 @@ def test_clusters_have_names_of_their_captions_and_hold_out_topics(clip, cluster
 
 def test_sizes_shrink_with_the_number_of_pairs_and_are_logged(clip, monkeypatch):
     sizes = []
-    for count in (200, 700, 1500):
+    for count in (200, 700, 2500):
         hierarchy = cluster(captioned(count), clip, "test")
         monkeypatch.setattr(logger, "info", (lines := []).append)
         log_clusters(hierarchy)

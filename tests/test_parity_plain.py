@@ -116,7 +116,7 @@ SETTINGS = {
         "TRAINER.PROMETAR.PROMPT_DEPTH_TEXT 2 TRAINER.PROMETAR.PROMPT_DEPTH_VISION 3 "
         "TRAINER.PROMETAR.ADAPT_LR 0.05 TRAINER.PROMETAR.LR_RATIO 0.7",
         {"lr": 0.0025, "n": 2, "m": 3, "deep_text": 1, "deep_image": 2, "phrase": PHRASE}
-        | {"adapt_lr": 0.05, "lr_ratio": 0.7, "batch": 16, "spec": OTHER, "epochs": 3},
+        | {"adapt_lr": 0.05, "lr_ratio": 0.7, "batch": 16, "spec": OTHER},
     ),
     "first order": (
         "ProMetaR",
@@ -125,7 +125,7 @@ SETTINGS = {
         "TRAINER.PROMETAR.FAST_ADAPTATION True TRAINER.PROMETAR.ADAPT_LR 0.05 "
         "TRAINER.PROMETAR.LR_RATIO 1.0",
         {"lr": 0.0025, "n": 4, "m": 4, "deep_image": 1, "phrase": PHRASE}
-        | {"adapt_lr": 0.05, "lr_ratio": 1.0, "first_order": True, "batch": 10, "epochs": 3},
+        | {"adapt_lr": 0.05, "lr_ratio": 1.0, "first_order": True, "batch": 10},
     ),
     "one label, so no episode": (
         "ProMetaR",
