@@ -239,11 +239,12 @@ def test_a_killed_matrix_leaves_no_process_and_goes_on(said, tmp_path):
     asked += ["--jobs", "1", *QUICK, "OPTIM.MAX_EPOCH", "10"]
     tool = str(ROOT / "tools" / "matrix.py")
     running = subprocess.Popen([sys.executable, tool, *asked], stdout=subprocess.DEVNULL)
-    wait_for(lambda: [*out.rglob("epoch-[2-9]")] or running.poll() is not None)
+    cell = out / "coop" / "kgcoop" / "seed1"
+    saved = cell / "checkpoints"  # not searched deeper: folders in it come and go
+    wait_for(lambda: [*saved.glob("epoch-[2-9]")] or running.poll() is not None)
     running.kill()
     assert running.wait() == -signal.SIGKILL
     wait_for(lambda: not working_in(out))
-    cell = out / "coop" / "kgcoop" / "seed1"
     assert set(results(out)) == {"zeroshot"}
     status, printed, errors = said(*asked)
     assert (status, errors) == (0, "")
