@@ -17,36 +17,48 @@ GIGABYTE = 2**30
 # Numbers, in widths of the tower, that a token leaves in each block for the backward pass
 # (measured), that it leaves for two of them, and that it needs at once where none follows.
 KEPT, KEPT_TWICE, AT_ONCE = 18, 60, 12
-CPU_AT_ONCE = 0.06  # gigabytes of images where nothing is kept; with more, a CPU is no faster
+CPU_AT_ONCE = 0.06  # gigabytes where nothing is kept; with more, a CPU is no faster
 
 
 def encode_within(
     limit: float, encode, tower: TextTower, sentences: Sentences, prompts: Prompts
 ) -> Tensor:
-    """Return ``encode(sentences, prompts)``, computed in as many chunks of classes as it takes.
+    """Return ``encode(sentences, prompts)``, computed in as many chunks as it takes.
+
+    Prompts by image are cut into images first, each of which has a start of its own to its
+    sentences, then into classes; other prompts into classes. Without a gradient nothing is kept: on
+    a CPU the chunks are small whatever the limit.
 
     Args:
         limit: gigabytes that activations may take.
     """
     vectors = vectors_of(prompts)
-    kept = AT_ONCE
     if _has_gradient(vectors):
-        kept = _kept(tower.depth)
+        kept, run = _kept(tower.depth), recomputed
+    else:
+        kept, run = AT_ONCE, _once
+        limit = min(limit, CPU_AT_ONCE) if sentences.embedded.device.type == "cpu" else limit
     tokens = tower.tokens_of(sentences, prompts)
     size = tokens * kept * tower.width * sentences.embedded.element_size()
-    parts = _parts(len(sentences), size, limit)
-    if len(parts) == 1:
+    count = next((len(each) for each in vectors if each.dim() == 4), 1)
+    by_image = _parts(count, size, limit)
+    by_class = _parts(len(sentences), size / len(by_image), limit)
+    if len(by_image) == len(by_class) == 1:
         return encode(sentences, prompts)
 
-    def encode_part(classes: slice, *vectors: Tensor) -> Tensor:
-        own = [_of_classes(each, classes) for each in vectors]
+    def encode_part(images: slice, classes: slice, *vectors: Tensor) -> Tensor:
+        own = [_of_classes(_of_images(v, images), classes) for v in vectors]
         first = own.pop(0) if prompts.text is not None else None
         return encode(sentences[classes], Prompts(text=first, deep_text=tuple(own)))
 
-    return torch.cat(
-        [recomputed(lambda *v, part=part: encode_part(part, *v), *vectors) for part in parts],
-        dim=-2,
-    )
+    def encode_images(images: slice) -> Tensor:
+        parts = [
+            run(lambda *v, classes=classes: encode_part(images, classes, *v), *vectors)
+            for classes in by_class
+        ]
+        return torch.cat(parts, dim=-2)
+
+    return torch.cat([encode_images(images) for images in by_image])
 
 
 def encode_images_within(limit: float, encode, tower, images: Tensor, prompts: Prompts) -> Tensor:
@@ -101,6 +113,11 @@ def _parts(count: int, size: float, limit: float) -> list[slice]:
     chunks = max(1, min(math.ceil(size / (limit * GIGABYTE)), count))
     step = math.ceil(count / chunks)
     return [slice(start, start + step) for start in range(0, count, step)]
+
+
+def _of_images(vectors: Tensor, images: slice) -> Tensor:
+    """The part of text prompts that some images need; see ``Prompts``."""
+    return vectors[images] if vectors.dim() == 4 and len(vectors) > 1 else vectors
 
 
 def _of_classes(vectors: Tensor, classes: slice) -> Tensor:

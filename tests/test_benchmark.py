@@ -60,10 +60,25 @@ def test_an_evaluation_is_stated_for_the_whole_test_set(model):
     ours, reference = (
         Case(ROWS["evaluation"], clip, 5, (), "tiny") for clip in (model, ReferenceCLIP(model))
     )
-    images = _bench_cases.TEST_IMAGES / _bench_cases.AT_ONCE
+    images = _bench_cases.TEST_IMAGES / _bench_cases.TEST_BATCH
     assert [part.times for part in ours.parts] == [1, images]
     assert [part.times for part in reference.parts] == [10, images]
     assert _bench_measure.total(ours, [3.0, 0.5]) == 3 + 0.5 * images
+
+
+def test_prompts_by_picture_are_evaluated_picture_by_picture_in_the_reference(model):
+    row = ROWS["cocoop-evaluation"]
+    (ours,) = Case(row, model, 5, (), "tiny").parts
+    pictures, text = Case(row, ReferenceCLIP(model), 5, (), "tiny").parts
+    assert (ours.times, pictures.times, text.times) == (10, 10, 1000)
+
+
+def test_the_reference_stays_in_single_precision():
+    row = _bench_measure.time_row(
+        "coop", 3, ["ours", "reference"], [], size="tiny", precision="bf16", repeats=0, budget=0
+    )
+    assert 1e-4 < row["difference"]["gradient"] < 0.2
+    assert row["gemm"]["bf16"] > 0
 
 
 def measured(seconds: float, flops: float) -> dict:
@@ -74,12 +89,12 @@ def measured(seconds: float, flops: float) -> dict:
 @pytest.fixture
 def found() -> dict:
     both = {"ours": measured(2.0, 1e11), "reference": measured(8.0, 3e11)}
-    gemm = {"linear": 50.0, "packed": 100.0}
+    gemm = {"linear": 50.0, "packed": 80.0, "bf16": 100.0}
     row = both | {"gemm": gemm, "left_out": "", "difference": {"loss": 0.0, "gradient": 2e-6}}
     alone = {k: v for k, v in row.items() if k not in ("reference", "difference")}
     machine = {"processor": "a processor", "cores": 2, "gpu": None, "torch": "2.0"}
     rows = {"prometar 100": alone | {"left_out": "needs about 28 GB"}, "coop 10": row}
-    return {"rows": rows, "growth": {}, "machine": machine, "threads": 1}
+    return {"rows": rows, "growth": {}, "machine": machine, "threads": 1, "precision": "bf16"}
 
 
 def test_the_table_states_ratios_share_and_memory(found):
@@ -90,8 +105,8 @@ def test_the_table_states_ratios_share_and_memory(found):
     assert coop[6:] == ["50 %", "1.50", "1.50", "0.50", "2e-06"]
     assert alone[:4] == ["ProMetaR", "100", "needs about 28 GB", "2.00"]
     assert lines[-1] == (
-        "a processor, 2 cores; 1 thread(s); torch 2.0; F.linear 50 GFLOP/s; "
-        "packed by oneDNN 100 GFLOP/s."
+        "a processor, 2 cores; 1 thread(s); bf16; torch 2.0; F.linear 50 GFLOP/s; "
+        "packed by oneDNN 80 GFLOP/s; F.linear in bf16 100 GFLOP/s."
     )
 
 
@@ -137,6 +152,8 @@ def test_the_command_measures_in_processes_of_its_own(tmp_path, capsys):
         memory = row[variant]["memory"]
         assert memory["peak"] >= memory["loaded"] > 0 and row[variant]["seconds"][0] > 0
     assert capsys.readouterr().out.startswith((tmp_path / "benchmark.md").read_text())
+    assert benchmark.main([*flags, "--precision", "bf16"]) == 2
+    assert "was measured with precision fp32, not bf16" in capsys.readouterr().err
     given = benchmark.parse(flags)
     request = {"row": "coop", "classes": 3, "variant": "ours", "settings": ["NO.KEY", "1"]}
     with pytest.raises(UserError, match="row coop at 3 classes: .*NO"):

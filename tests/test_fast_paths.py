@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from softprompt.core import chunks, imagenet
-from softprompt.core.chunks import encode_images_within
+from softprompt.core.chunks import encode_images_within, encode_within
 from softprompt.core.clip import FrozenCLIP
 from softprompt.core.config import load_config
 from softprompt.core.errors import UserError
@@ -267,6 +267,33 @@ def test_without_a_gradient_a_cpu_encodes_few_images_at_once(pair, make_batch, m
         parts = encode_images_within(4.0, encode, clip.image, images, prompts)
         torch.testing.assert_close(parts, clip.image(images, prompts))
     assert sizes == [1] * 10
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("classes", [len(NAMES), 1])
+def test_prompts_by_image_are_cut_into_images_first(pair, monkeypatch, gradient, classes):
+    """Each image's sentences have a start of their own, so cutting there computes nothing again."""
+    clip, _ = pair
+    sentences, seen = clip.sentences(NAMES, "a photo of a {}.", 4), []
+    vectors = draw(3, 1, 4, WIDTH).requires_grad_(gradient)
+    whole = clip.text(sentences, Prompts(text=vectors))
+
+    def encode(sentences, prompts):
+        seen.append((len(prompts.text), len(sentences)))
+        return clip.text(sentences, prompts)
+
+    kept = chunks._kept(clip.text.depth) if gradient else chunks.AT_ONCE
+    tokens = clip.text.tokens_of(sentences, Prompts(text=vectors)) / 3
+    fits = tokens * kept * WIDTH * 8 / chunks.GIGABYTE * (1.01 if classes > 1 else 1e-9)
+    monkeypatch.setattr(chunks, "CPU_AT_ONCE", fits)
+    limit = fits if gradient else 4.0
+    found = encode_within(limit, encode, clip.text, sentences, Prompts(text=vectors))
+    torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-10)
+    assert set(seen) == {(1, classes)}
+    assert len(seen) == 3 * len(NAMES) / classes
+    if gradient:
+        ours, theirs = (torch.autograd.grad(f.pow(3).sum(), vectors)[0] for f in (found, whole))
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 def test_a_packed_layer_is_the_plain_one_to_every_order():

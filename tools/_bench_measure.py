@@ -16,8 +16,8 @@ STATUS = Path("/proc/self/status")
 GEMMS = ((800, 768, 3072), (524, 512, 2048))  # images' and texts' largest, in tokens and widths
 
 
-def build(variant: str, size: str):
-    """Return a backbone with random weights as ``variant`` runs it."""
+def build(variant: str, size: str, precision: str = "fp32"):
+    """Return a backbone with random weights as ``variant`` runs it; the reference is in fp32."""
     import torch
 
     from softprompt.core.backbone import build_clip
@@ -26,8 +26,9 @@ def build(variant: str, size: str):
 
     import_built_in()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    clip = build_clip(BACKBONES[size], "", "fp32", device)
-    return clip if variant == "ours" else ReferenceCLIP(clip)
+    if variant == "ours":
+        return build_clip(BACKBONES[size], "", precision, device)
+    return ReferenceCLIP(build_clip(BACKBONES[size], "", "fp32", device))
 
 
 def seconds(run) -> float:
@@ -109,6 +110,7 @@ def time_row(
     variants: list,
     settings: list,
     size: str,
+    precision: str,
     repeats: int,
     budget: float,
 ) -> dict:
@@ -122,8 +124,9 @@ def time_row(
 
     from softprompt.core.reference.clip import ReferenceCLIP
 
-    clip = build("ours", size)
+    clip = build("ours", size, precision)
     clips = {"ours": clip, "reference": ReferenceCLIP(clip)}
+    clips["reference"].precision = "fp32"
     cases = {v: Case(ROWS[row], clips[v], classes, tuple(settings), size) for v in variants}
     began = time.perf_counter()
     found: dict = {}
@@ -139,18 +142,23 @@ def time_row(
             taken = total(case, [seconds(part.run) for part in case.parts])
             kept = found[variant]["seconds"] if turn else []
             found[variant]["seconds"] = [*kept, taken]
-    found["gemm"] = gemm_limit()
+    found["gemm"] = gemm_limit(precision)
     found["threads"] = torch.get_num_threads()
     return found
 
 
-def memory_row(row: str, classes: int, variant: str, settings: list, size: str) -> dict:
-    """Return gigabytes: the peak, what was there once CLIP was loaded, and packed weights."""
+def memory_row(
+    row: str, classes: int, variant: str, settings: list, size: str, precision: str
+) -> dict:
+    """Return gigabytes: the peak, what is there once CLIP is loaded, and packed weights.
+
+    Of the last, those that loading itself has made do not count as loaded.
+    """
     import torch
 
-    clip = build(variant, size)
+    clip = build(variant, size, precision)
     give_back()
-    before = resident()
+    before = resident() - clip.packed_bytes
     reset_peak()
     case = Case(ROWS[row], clip, classes, tuple(settings), size)
     for part in case.parts:
@@ -198,15 +206,20 @@ def status(key: str) -> int:
     return 1024 * found[0] if found else 0
 
 
-def gemm_limit() -> dict[str, float]:
-    """Return the highest rate, in GFLOP a second, of a linear layer: torch's, and packed."""
+def gemm_limit(precision: str = "fp32") -> dict[str, float]:
+    """Return the highest rate, in GFLOP a second, of a linear layer.
+
+    It is that of torch's and of the packed one in fp32, and of torch's in the precision asked for.
+    """
     import torch
     import torch.nn.functional as F
 
+    from softprompt.core.clip import PRECISIONS
     from softprompt.core.towers.linear import PackedLinear
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = {"linear": 0.0, "packed": 0.0}
+    dtype = PRECISIONS[precision]
     for tokens, width, out in GEMMS:
         x, weight, bias = (
             torch.randn(shape, device=device) for shape in ((tokens, width), (out, width), (out,))
@@ -214,11 +227,13 @@ def gemm_limit() -> dict[str, float]:
         runs = {"linear": partial(F.linear, x, weight, bias)}
         if device == "cpu" and torch.backends.mkldnn.is_available():
             runs["packed"] = partial(PackedLinear(weight, bias), x)
+        if dtype is not None:
+            runs[precision] = partial(F.linear, x.to(dtype), weight.to(dtype), bias.to(dtype))
         for name, run in runs.items():
             run()
             times = [seconds(run) for _ in range(7)]
             rate = 2e-9 * tokens * width * out / statistics.median(times)
-            found[name] = max(found[name], rate)
+            found[name] = max(found.get(name, 0.0), rate)
     return found
 
 

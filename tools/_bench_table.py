@@ -63,13 +63,15 @@ def described(found: dict) -> str:
     parts = [
         machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores",
         f"{found['threads']} thread(s)",
+        found["precision"],
         f"torch {machine['torch']}",
     ]
-    for name in ("linear", "packed"):
+    said = {"linear": "F.linear", "packed": "packed by oneDNN"}
+    for name in gemms[0] if gemms else ():
         rates = [gemm[name] for gemm in gemms if gemm[name]]
         if rates:
-            said = {"linear": "F.linear", "packed": "packed by oneDNN"}[name]
-            parts.append(f"{said} {statistics.median(rates):.0f} GFLOP/s")
+            kind = said.get(name, f"F.linear in {name}")
+            parts.append(f"{kind} {statistics.median(rates):.0f} GFLOP/s")
     return "; ".join(parts) + "."
 
 

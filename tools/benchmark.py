@@ -1,7 +1,7 @@
 """Measure training steps, evaluation and start-up against what the official code computes.
 
 Every row runs in processes of its own: one in which both take turns, for seconds and operations,
-and one for each, for memory. Weights are random, in fp32. Seconds on the CPU are processor
+and one for each, for memory. Weights are random. Seconds on the CPU are processor
 time, which other work on the machine hardly changes.
 """
 
@@ -45,6 +45,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--size", choices=[*BACKBONES], default="vit_b16", help="of the backbone; tiny: a trial"
     )
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="ours; theirs is fp32"
+    )
     parser.add_argument("--no-reference", action="store_true", help="run ours alone")
     return parser.parse_args(arguments)
 
@@ -54,9 +57,13 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     given.output_dir.mkdir(parents=True, exist_ok=True)
     file = given.output_dir / "benchmark.json"
-    found = json.loads(file.read_text()) if file.exists() else {"rows": {}, "growth": {}}
-    found["machine"] = machine()
-    found["threads"] = given.threads
+    found = {"rows": {}, "growth": {}}
+    how = {key: getattr(given, key) for key in ("size", "threads", "precision")}
+    how["machine"] = machine()
+    if file.exists():
+        found = json.loads(file.read_text())
+        check_same(found, how, file)
+    found |= how
     for key, measure in measurements(given):
         print(key, file=sys.stderr, flush=True)
         found["growth" if given.rows == "growth" else "rows"][key] = measure()
@@ -69,6 +76,18 @@ def main(arguments: list[str]) -> int:
     (given.output_dir / "benchmark.md").write_text(text)
     print(text)
     return 0
+
+
+def check_same(found: dict, how: dict, file: Path) -> None:
+    """Raise ``UserError`` unless a file's rows were measured this way, for they share a table."""
+    from softprompt.core.errors import UserError
+
+    for key, value in how.items():
+        if found[key] != value:
+            raise UserError(
+                f"{file} was measured with {key} {found[key]}, not {value}; "
+                "choose another --output-dir"
+            )
 
 
 def measurements(given: argparse.Namespace):
@@ -121,6 +140,7 @@ def ask(measure: str, given: argparse.Namespace, **request) -> dict:
     from softprompt.core.errors import UserError
 
     request |= {"measure": measure, "threads": given.threads, "size": given.size}
+    request["precision"] = given.precision
     with tempfile.TemporaryFile("w+") as errors:
         done = subprocess.run(
             [sys.executable, __file__, "--child", json.dumps(request)],
