@@ -101,8 +101,8 @@ def test_the_table_states_ratios_share_and_memory(found):
     lines = _bench_table.table(found).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:4]]
     coop, alone = cells
-    assert coop[:6] == ["CoOp", "10", "8.00", "2.00", "4.0", "3.0"]
-    assert coop[6:] == ["50 %", "1.50", "1.50", "0.50", "2e-06"]
+    assert coop[:7] == ["CoOp", "10", "8.00", "2.00", "4.0", "3.0", "4.8"]
+    assert coop[7:] == ["50 %", "1.50", "1.50", "0.50", "2e-06"]
     assert alone[:4] == ["ProMetaR", "100", "needs about 28 GB", "2.00"]
     assert lines[-1] == (
         "a processor, 2 cores; 1 thread(s); bf16; torch 2.0; F.linear 50 GFLOP/s; "

@@ -128,7 +128,8 @@ class Case:
             batch = Batch(images.clone(), labels)
             if known:
                 self.clip.expect(batch.images, lambda _: features)
-            self.terms = trainer.step(batch)
+            # Detached, or the graph of one step would be there while the next one is computed.
+            self.terms = {name: term.detach() for name, term in trainer.step(batch).items()}
 
         return [Part(step, 1)]
 

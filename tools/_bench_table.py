@@ -12,6 +12,7 @@ HEADERS = (
     "ours s",
     "times faster",
     "times fewer operations",
+    "fewer operations x GEMM gain",
     "share of the GEMM limit",
     "reference GB",
     "ours GB",
@@ -42,9 +43,11 @@ def line(key: str, row: dict) -> list[str]:
     if reference:
         theirs = statistics.median(reference["seconds"])
         cells += [f"{theirs:.2f}", f"{own:.2f}", f"{theirs / own:.1f}"]
-        cells.append(f"{reference['flops'] / ours['flops']:.1f}")
+        fewer = reference["flops"] / ours["flops"]
+        gain = row["gemm"]["packed"] / row["gemm"]["linear"] if packed else 1.0
+        cells += [f"{fewer:.1f}", f"{fewer * gain:.1f}"]
     else:
-        cells += [row["left_out"], f"{own:.2f}", "", ""]
+        cells += [row["left_out"], f"{own:.2f}", "", "", ""]
     cells.append(f"{100 * rate / max(row['gemm'].values()):.0f} %")
     cells.append(f"{used(reference['memory']):.2f}" if reference else "")
     cells += [f"{used(ours['memory']):.2f}", f"{packed:.2f}" if packed else "none"]
