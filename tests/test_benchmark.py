@@ -94,18 +94,25 @@ def found() -> dict:
     alone = {k: v for k, v in row.items() if k not in ("reference", "difference")}
     machine = {"processor": "a processor", "cores": 2, "gpu": None, "torch": "2.0"}
     rows = {"prometar 100": alone | {"left_out": "needs about 28 GB"}, "coop 10": row}
-    return {"rows": rows, "growth": {}, "machine": machine, "threads": 1, "precision": "bf16"}
+    return {
+        "rows": rows,
+        "growth": {},
+        "size": "vit_b16",
+        "machine": machine,
+        "threads": 1,
+        "precision": "bf16",
+    }
 
 
 def test_the_table_states_ratios_share_and_memory(found):
     lines = _bench_table.table(found).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:4]]
     coop, alone = cells
-    assert coop[:7] == ["CoOp", "10", "8.00", "2.00", "4.0", "3.0", "4.8"]
-    assert coop[7:] == ["50 %", "1.50", "1.50", "0.50", "2e-06"]
-    assert alone[:4] == ["ProMetaR", "100", "needs about 28 GB", "2.00"]
+    assert coop[:8] == ["CoOp", "10", "3", "8.00", "2.00", "4.0", "3.0", "4.8"]
+    assert coop[8:] == ["100", "50 %", "1.50 (3.00)", "1.50 (3.00)", "0.50", "2e-06"]
+    assert alone[:5] == ["ProMetaR", "100", "3", "needs about 28 GB", "2.00"]
     assert lines[-1] == (
-        "a processor, 2 cores; 1 thread(s); bf16; torch 2.0; F.linear 50 GFLOP/s; "
+        "vit_b16; a processor, 2 cores; 1 thread(s); bf16; torch 2.0; F.linear 50 GFLOP/s; "
         "packed by oneDNN 80 GFLOP/s; F.linear in bf16 100 GFLOP/s."
     )
 
@@ -141,6 +148,27 @@ def test_a_reference_that_memory_is_too_short_for_is_left_out(monkeypatch, tmp_p
         "ours",
     ]
     assert benchmark.measure_row(given, "coop", 10, {})["left_out"] == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rows", "growth", "--classes", "3"], "has rows and classes of its own"),
+        (["--rows", "growth", "--methods", "coop"], "has rows and classes of its own"),
+        (["--classes", "0"], "0 is less than 1"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(flags, said, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["--output-dir", str(tmp_path), *flags])
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"rows": {}, "growth": {}}'])
+def test_a_file_of_another_kind_is_refused(content, tmp_path, capsys):
+    (tmp_path / "benchmark.json").write_text(content)
+    assert benchmark.main(["--output-dir", str(tmp_path)]) == 2
+    assert "is not of this version of the benchmark" in capsys.readouterr().err
 
 
 @pytest.mark.slow

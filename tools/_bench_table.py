@@ -8,14 +8,16 @@ from tabulate import tabulate
 HEADERS = (
     "row",
     "classes",
+    "runs",
     "reference s",
     "ours s",
     "times faster",
     "times fewer operations",
     "fewer operations x GEMM gain",
+    "ours GFLOP",
     "share of the GEMM limit",
-    "reference GB",
-    "ours GB",
+    "reference GB (in all)",
+    "ours GB (in all)",
     "packed GB",
     "gradients apart",
 )
@@ -39,7 +41,7 @@ def line(key: str, row: dict) -> list[str]:
     own = statistics.median(ours["seconds"])
     rate = ours["flops"] / own / 1e9
     packed = ours["memory"]["packed"]
-    cells = [ROWS[name].label, classes]
+    cells = [ROWS[name].label, classes, str(len(ours["seconds"]))]
     if reference:
         theirs = statistics.median(reference["seconds"])
         cells += [f"{theirs:.2f}", f"{own:.2f}", f"{theirs / own:.1f}"]
@@ -48,22 +50,23 @@ def line(key: str, row: dict) -> list[str]:
         cells += [f"{fewer:.1f}", f"{fewer * gain:.1f}"]
     else:
         cells += [row["left_out"], f"{own:.2f}", "", "", ""]
-    cells.append(f"{100 * rate / max(row['gemm'].values()):.0f} %")
-    cells.append(f"{used(reference['memory']):.2f}" if reference else "")
-    cells += [f"{used(ours['memory']):.2f}", f"{packed:.2f}" if packed else "none"]
+    cells += [f"{ours['flops'] / 1e9:.0f}", f"{100 * rate / max(row['gemm'].values()):.0f} %"]
+    cells += [gigabytes(reference["memory"]) if reference else "", gigabytes(ours["memory"])]
+    cells.append(f"{packed:.2f}" if packed else "none")
     apart = row.get("difference")
     return [*cells, f"{apart['gradient']:.0e}" if apart else ""]
 
 
-def used(memory: dict) -> float:
-    """Gigabytes beyond CLIP itself, without packed weights."""
-    return memory["peak"] - memory["loaded"] - memory["packed"]
+def gigabytes(memory: dict) -> str:
+    """The peak beyond CLIP itself and packed weights, and the whole peak."""
+    return f"{memory['peak'] - memory['loaded'] - memory['packed']:.2f} ({memory['peak']:.2f})"
 
 
 def described(found: dict) -> str:
     machine = found["machine"]
     gemms = [row["gemm"] for row in found["rows"].values()]
     parts = [
+        found["size"],
         machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores",
         f"{found['threads']} thread(s)",
         found["precision"],

@@ -29,8 +29,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--methods coop maple",
     )
     parser.add_argument("--output-dir", type=Path, required=True, help="benchmark.json and .md")
-    parser.add_argument("--methods", nargs="+", choices=[*ROWS], default=[*ROWS], metavar="ROW")
-    parser.add_argument("--classes", nargs="+", type=int, help="instead of those of --rows")
+    parser.add_argument("--methods", nargs="+", choices=[*ROWS], metavar="ROW", help="some rows")
+    parser.add_argument("--classes", nargs="+", type=count, help="instead of those of --rows")
     parser.add_argument(
         "--rows",
         choices=("quick", "full", "growth"),
@@ -44,12 +44,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--size", choices=[*BACKBONES], default="vit_b16", help="of the backbone; tiny: a trial"
     )
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=count, default=1)
     parser.add_argument(
         "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="ours; theirs is fp32"
     )
     parser.add_argument("--no-reference", action="store_true", help="run ours alone")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.rows == "growth" and (given.methods or given.classes):
+        parser.error("--rows growth has rows and classes of its own; leave out the others")
+    given.methods = given.methods or [*ROWS]
+    return given
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 @ends_in_one_line("interrupted; what was measured is in the output folder")
@@ -61,8 +72,7 @@ def main(arguments: list[str]) -> int:
     how = {key: getattr(given, key) for key in ("size", "threads", "precision")}
     how["machine"] = machine()
     if file.exists():
-        found = json.loads(file.read_text())
-        check_same(found, how, file)
+        found = read(file, how)
     found |= how
     for key, measure in measurements(given):
         print(key, file=sys.stderr, flush=True)
@@ -78,16 +88,27 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def check_same(found: dict, how: dict, file: Path) -> None:
-    """Raise ``UserError`` unless a file's rows were measured this way, for they share a table."""
+def read(file: Path, how: dict) -> dict:
+    """Return what a file holds, which shares a table with what is measured now.
+
+    Raises:
+        UserError: it was not measured in this way, or is no such file.
+    """
     from softprompt.core.errors import UserError
 
-    for key, value in how.items():
-        if found[key] != value:
-            raise UserError(
-                f"{file} was measured with {key} {found[key]}, not {value}; "
-                "choose another --output-dir"
-            )
+    try:
+        found = json.loads(file.read_text())
+        different = [key for key, value in how.items() if found[key] != value]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{file} is not of this version of the benchmark; choose another --output-dir"
+        ) from None
+    for key in different:
+        raise UserError(
+            f"{file} was measured with {key} {found[key]}, not {how[key]}; "
+            "choose another --output-dir"
+        )
+    return found
 
 
 def measurements(given: argparse.Namespace):
@@ -114,7 +135,7 @@ def measure_row(given: argparse.Namespace, name: str, classes: int, common: dict
     left_out = ""
     if given.no_reference:
         left_out = "not asked for"
-    elif needed > free_gigabytes():
+    elif given.size == "vit_b16" and needed > free_gigabytes():
         left_out = f"needs about {needed:.0f} GB"
     if left_out:
         variants.remove("reference")
