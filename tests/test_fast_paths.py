@@ -296,8 +296,10 @@ def test_prompts_by_image_are_cut_into_images_first(pair, monkeypatch, gradient,
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_a_packed_layer_is_the_plain_one_to_every_order():
-    weight, bias, x = draw(40, 24).float(), draw(40).float(), draw(5, 3, 24).float()
+@pytest.mark.parametrize(("rows", "copies"), [(3, 2), (linear.FEW, 0)])
+def test_a_packed_layer_is_the_plain_one_to_every_order(rows, copies):
+    """Many rows need no layout that is kept."""
+    weight, bias, x = draw(40, 24).float(), draw(40).float(), draw(1, rows, 24).float()
     x.requires_grad_()
     plain = linear.frozen_linear(weight, bias, pack=False)
     packed = linear.frozen_linear(weight, bias, pack=True)
@@ -312,15 +314,18 @@ def test_a_packed_layer_is_the_plain_one_to_every_order():
         found.append(orders)
     for ours, theirs in zip(found[1], found[0], strict=True):
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
-    assert packed.bytes == 2 * 4 * 40 * 24
+    assert packed.bytes == copies * 4 * 40 * 24
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert packed(x).dtype == torch.bfloat16
     kept = linear.frozen_linear(weight.double(), bias.double(), pack=True)
     assert isinstance(kept, functools.partial)
 
 
-def test_no_transpose_is_packed_where_no_gradient_passes(make_clip, make_model, make_batch):
+def test_no_transpose_is_packed_where_no_gradient_passes(
+    make_clip, make_model, make_batch, monkeypatch
+):
     torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr(linear, "FEW", 10**6)
     clip = make_clip()
     packed = FrozenCLIP(clip.model, clip.text.tokenizer, packed="on")
     images = make_batch().images
@@ -333,8 +338,11 @@ def test_no_transpose_is_packed_where_no_gradient_passes(make_clip, make_model, 
 
 
 @pytest.mark.slow
-def test_steps_of_packed_layers_are_the_plain_ones(any_learner, any_trainer, make_step):
-    """Two steps' gradients in single precision, the only one that packs."""
+def test_steps_of_packed_layers_are_the_plain_ones(
+    any_learner, any_trainer, make_step, monkeypatch
+):
+    """Two steps' gradients in single precision, the only one that packs; images are many rows."""
+    monkeypatch.setattr(linear, "FEW", 50)
     pair = any_learner, any_trainer
     (_, packed), (_, plain) = make_step(*pair, "on"), make_step(*pair, "off")
     for ours, theirs in zip(packed, plain, strict=True):
