@@ -87,8 +87,8 @@ class Answer(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": len(body), **headers}.items():
             self.send_header(name, str(value))
         self.end_headers()
+        self.server.sent += len(body[:cut])  # before a client can have it and look here
         self.wfile.write(body[:cut])
-        self.server.sent += len(body[:cut])
         if cut < len(body):
             self.close_connection = True
 

@@ -273,12 +273,12 @@ def test_a_worker_that_dies_takes_only_its_own_job_along():
 
 
 def test_workers_end_with_their_caller():
-    ended = outcomes(os.system, ["true", "sleep 60"], 2)
-    assert next(ended) == ("true", 0)
+    ended = outcomes(time.sleep, [0, 3600], 2)
+    assert next(ended) == (0, None)
     began = time.monotonic()
     ended.close()
     assert not multiprocessing.active_children()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 600
 
 
 def results(folder: Path) -> dict[str, dict]:

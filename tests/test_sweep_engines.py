@@ -76,10 +76,14 @@ class Sweep:
         out, errors = process.communicate(timeout=MINUTES)
         return process.returncode, out, errors
 
+    def written(self, name: str) -> list[Path]:
+        """The files of this name in the cells' folders, deeper in which others come and go."""
+        return sorted((self.folder / "out").glob(f"base2new/*/*/*/shots_*/seed_*/{name}"))
+
     def scores(self) -> dict[str, dict]:
         """Of each finished cell by name, all but times, memory and the folder of the plugin."""
         found = {}
-        for file in sorted((self.folder / "out").rglob("results.json")):
+        for file in self.written("results.json"):
             results = json.loads(file.read_text())
             for own in ("seconds", "peak_memory", "config", "config_hash"):
                 del results[own]
@@ -89,7 +93,7 @@ class Sweep:
 
     def trained_once(self) -> bool:
         """Whether no epoch of any cell was recorded twice."""
-        files = list((self.folder / "out").rglob("metrics.jsonl"))
+        files = self.written("metrics.jsonl")
         steps = [[json.loads(line)["step"] for line in f.read_text().splitlines()] for f in files]
         logs = [f.with_name("log.txt").read_text() for f in files]
         return (
@@ -178,12 +182,13 @@ def test_an_error_is_tried_again_and_told(undisturbed, make_sweep, tmp_path):
 
 
 def is_alive(pid: int) -> bool:
+    """Whether it runs: one that has ended stays listed until its parent asks how."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_for(condition) -> None:

@@ -53,8 +53,6 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(said, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line(said, arguments, says):
-    if "slurm" in arguments:
-        pytest.importorskip("submitit", reason="comes with the dev extra")
     base = {"--config-file": [COOP], "--datasets": ["shapes"]}
     words = [w for key, values in base.items() if key not in arguments for w in (key, *values)]
     status, _, errors = said("base2new", *words, *arguments)
