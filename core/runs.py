@@ -1,6 +1,7 @@
 """The runs of a protocol: found by their folders, their numbers from ``results.json`` alone."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -72,8 +73,11 @@ def _place(folder: Path) -> tuple | None:
 
 def _runs_below(folder: Path) -> set[Path]:
     """Every folder below that a run was written in, finished or not."""
-    files = [file for name in (FILE, "config.yaml") for file in folder.rglob(name)]
-    return {file.parent for file in files if _place(file.parent)}
+    places = set()
+    for parent, _, names in os.walk(folder):  # which may go on while a run's folders come and go
+        if FILE in names or "config.yaml" in names:
+            places.add(Path(parent))
+    return set(filter(_place, places))
 
 
 def _read(folder: Path) -> Run:

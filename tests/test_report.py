@@ -1,7 +1,9 @@
 """Tables from results files: means, averages, H, and what is missing."""
 
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 from report import main
@@ -99,6 +101,22 @@ def test_a_run_that_never_finished_is_said(write, table, tmp_path):
     begun.mkdir()
     (begun / "config.yaml").write_text("SEED: 2")
     assert f"INCOMPLETE: dtd, 16 shots, seed 2: no results.json in {begun}" in table()
+
+
+def test_checkpoints_that_go_while_folders_are_searched(write, table, monkeypatch):
+    """As those of a run that goes on do."""
+    gone = write(place("dtd", 1), {"base": 80.0, "new": 60.0}) / "checkpoints" / "epoch-1"
+    gone.mkdir(parents=True)
+    scandir = os.scandir
+
+    def too_late(folder):
+        if Path(folder) == gone:
+            gone.rmdir()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", too_late)
+    assert rows(table())["dtd"][:2] == ["80.0", "60.0"]
+    assert not gone.exists()
 
 
 def test_a_run_that_should_be_there_is_said_and_its_row_is_empty(write, table, tmp_path):
