@@ -61,11 +61,12 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.config import load_config
     from softprompt.core.log import log_to_console
     from softprompt.core.parallel import processes
-    from softprompt.core.run import evaluate, train
 
     log_to_console()
     config_file, flags = sources(given)
     cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
+    from softprompt.core.run import evaluate, train  # takes a second, so mistakes are told first
+
     with processes(cfg.USE_CUDA):
         if given.eval_only:
             # A method's file names the class sets to report after training; here only if asked for.
