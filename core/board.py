@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 from yacs.config import CfgNode
 
 from softprompt.core import parallel
 from softprompt.core.config import settings
 from softprompt.core.errors import UserError
+from softprompt.core.evaluate import confusions
 from softprompt.core.model import PromptedCLIP
 from softprompt.core.yaml_files import flat_of
 
@@ -108,7 +108,7 @@ def embeddings(model: PromptedCLIP, batches) -> tuple[Tensor, list[list[str]]]:
 def confusion_figure(guesses: Tensor, labels: Tensor, classnames: Sequence[str]):
     """Return a figure of the share of each class's images (rows) that are taken for each class."""
     plt = _pyplot()
-    counts = multiclass_confusion_matrix(guesses, labels, len(classnames)).double()
+    counts = confusions(guesses, labels, len(classnames)).double()
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
     side = min(12.0, 3 + 0.22 * len(classnames))
     figure, axes = plt.subplots(figsize=(side, side), layout="constrained")

@@ -1,14 +1,13 @@
-"""Measuring a classifier on one class set, with metrics from torchmetrics."""
+"""Measuring a classifier on one class set.
+
+The tests compare the metrics with those of torchmetrics. Here they are written out: importing
+that package takes as long as importing torch, for these few lines.
+"""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-)
 
 from softprompt.core.fewshot import class_subset
 from softprompt.core.gram.rows import prompts_images
@@ -68,27 +67,44 @@ class Classifier:
         return self.model.compare(image, self.text).logits
 
 
+def confusions(guesses: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return how many images of each class (rows) are taken for each class (columns)."""
+    pairs = labels * classes + guesses
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """Return ``sum_b n_b / n |accuracy_b - confidence_b|`` over bins b of equal width.
+
+    As in torchmetrics, a confidence of just 1 has a bin of its own.
+    """
+    confidence, guesses = probabilities.double().max(dim=-1)
+    missing = (guesses == labels).double() - confidence
+    gaps = missing.new_zeros(BINS + 1).index_add(0, (BINS * confidence).long(), missing)
+    return (gaps.abs().sum() / len(labels)).item()
+
+
 def score(logits: Tensor, labels: Tensor, classnames: tuple[str, ...]) -> dict:
     """Return accuracy, macro-F1, calibration error and per-class accuracy, all in percent.
 
     A class without a picture counts in none of them; its per-class accuracy is None.
     """
     classes = len(classnames)
-    probabilities = logits.softmax(dim=-1)
     guesses = logits.argmax(dim=-1)
-    each = multiclass_accuracy(guesses, labels, classes, average="none")
-    present = torch.bincount(labels, minlength=classes) > 0
-    f1 = multiclass_f1_score(guesses, labels, classes, average="none")
-    error = multiclass_calibration_error(probabilities, labels, classes, n_bins=BINS, norm="l1")
+    counts = confusions(guesses, labels, classes)
+    right, pictures = counts.diag().double(), counts.sum(dim=1)
+    present = pictures > 0
+    each = right / pictures
+    f1 = 2 * right / (pictures + counts.sum(dim=0))
     return {
         "accuracy": 100 * (guesses == labels).double().mean().item(),
-        "macro_f1": 100 * f1[present].double().mean().item(),
-        "ece": 100 * error.item(),
+        "macro_f1": 100 * f1[present].mean().item(),
+        "ece": 100 * calibration_error(logits.softmax(dim=-1), labels),
         "images": len(labels),
         "classes": classes,
         "per_class": [
-            {"class": name, "accuracy": 100 * value.item() if there else None}
-            for name, value, there in zip(classnames, each, present, strict=True)
+            {"class": name, "accuracy": 100 * value if there else None}
+            for name, value, there in zip(classnames, each.tolist(), present.tolist(), strict=True)
         ],
     }
 

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 FILE = "results.json"
 ZERO_SHOT = "zero-shot CLIP"  # the model beside the trained one in a run's results
-PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "torchmetrics", "numpy")
+PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "numpy")
 
 
 def write(folder: Path, results: dict) -> None:

@@ -1,7 +1,13 @@
 import pytest
 import torch
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_f1_score,
+)
 
-from softprompt.core.evaluate import predict, score, score_generalized
+from softprompt.core.evaluate import BINS, confusions, predict, score, score_generalized
 from softprompt.core.results import harmonic_mean, table
 from softprompt.core.trainer import Batch
 
@@ -21,6 +27,29 @@ def test_scores_by_hand():
     confidence = torch.softmax(torch.tensor([2.0, 0, 0]), 0)[0].item()
     assert scores["ece"] == pytest.approx(100 * abs(0.75 - confidence), rel=1e-4)
     assert (scores["images"], scores["classes"]) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "spread"), [(400, 7, 1.0), (2000, 40, 4.0), (50, 60, 8.0), (5, 2, 100.0)]
+)
+def test_scores_are_those_of_torchmetrics(images, classes, spread):
+    """Classes without a picture, never guessed or neither, and guesses that are sure of it."""
+    generator = torch.Generator().manual_seed(images)
+    logits = spread * torch.randn(images, classes, generator=generator)
+    labels = torch.randint(0, classes - 1, (images,), generator=generator)
+    guesses = logits.argmax(dim=-1)
+    found = score(logits, labels, tuple(map(str, range(classes))))
+    assert torch.equal(
+        confusions(guesses, labels, classes), multiclass_confusion_matrix(guesses, labels, classes)
+    )
+    present = labels.bincount(minlength=classes) > 0
+    each = multiclass_accuracy(guesses, labels, classes, average="none")
+    expected = [100 * each[k].item() if present[k] else None for k in range(classes)]
+    assert [it["accuracy"] for it in found["per_class"]] == pytest.approx(expected)
+    f1 = multiclass_f1_score(guesses, labels, classes, average="none")
+    assert found["macro_f1"] == pytest.approx(100 * f1[present].mean().item())
+    error = multiclass_calibration_error(logits.softmax(dim=-1), labels, classes, n_bins=BINS)
+    assert found["ece"] == pytest.approx(100 * error.item(), rel=1e-5)
 
 
 def test_generalized_scores_by_hand():

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted(file for file in (ROOT / "tools").glob("[a-z]*.py"))
-HEAVY = ("torch", "torchvision", "open_clip", "sklearn", "tensorboard", "torchmetrics")
+HEAVY = ("torch", "torchvision", "open_clip", "sklearn", "tensorboard", "scipy", "matplotlib")
 SAY = f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
 
 
