@@ -1,5 +1,6 @@
 """What a worker does: one cell after another, each claimed before it is run."""
 
+import functools
 import logging
 import time
 import traceback
@@ -9,12 +10,9 @@ from yacs.config import CfgNode
 
 from softprompt.core.errors import UserError
 from softprompt.core.log import logger
-from softprompt.core.run import evaluate, train
-from softprompt.core.shared import Shared
 from softprompt.core.sweep.cells import Cell
 from softprompt.core.sweep.claim import take
 
-SHARED = Shared()  # what all cells of this process have in common
 ERROR = "error.txt"
 # What became of a cell. REFUSED is an error that another attempt would meet again.
 DONE, BUSY, FAILED, REFUSED = "done", "busy", "failed", "refused"
@@ -57,7 +55,17 @@ def _attempt(cell: Cell) -> dict:
 
 
 def _run(cell: Cell, cfg: CfgNode) -> None:
+    from softprompt.core.run import evaluate, train  # takes seconds, and the driver runs no cell
+
     if cell.evaluate:
-        evaluate(cfg, cell.model_dir, subsets=cfg.TEST.CLASSES, shared=SHARED)
+        evaluate(cfg, cell.model_dir, subsets=cfg.TEST.CLASSES, shared=_shared())
     else:
-        train(cfg, resume=True, shared=SHARED)
+        train(cfg, resume=True, shared=_shared())
+
+
+@functools.cache
+def _shared():
+    """What all cells of this process have in common."""
+    from softprompt.core.shared import Shared
+
+    return Shared()
