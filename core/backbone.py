@@ -1,5 +1,6 @@
 """From a backbone's name and weights to a ``FrozenCLIP``."""
 
+import functools
 import json
 import logging
 from contextlib import contextmanager
@@ -171,14 +172,21 @@ def _tokenizer(name: str):
 
 def _tiny() -> tuple[nn.Module, object]:
     import open_clip
-    from open_clip.tokenizer import SimpleTokenizer
 
     config = json.loads((files("softprompt.core") / "assets" / "tiny.json").read_text())
     with seeded(0, "random weights"):
         model = open_clip.CLIP(**config)
     statistics = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
     _set_statistics(model, [statistics])
-    return model, SimpleTokenizer(context_length=model.context_length)
+    return model, _clips_tokenizer(model.context_length)
+
+
+@functools.cache
+def _clips_tokenizer(length: int):
+    """CLIP's tokenizer, whose merges take as long to read as the small CLIP to build."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=length)
 
 
 def _set_statistics(model: nn.Module, entries: list[dict]) -> None:

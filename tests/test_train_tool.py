@@ -333,22 +333,20 @@ def test_a_nan_loss_stops_the_run(run, capsys, tmp_path):
 
 
 def test_help_does_not_wait_for_torch():
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, str(TOOL), "--help"], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "--config-file" in done.stdout
     code = "import sys; sys.argv=['train.py', '--help']; import runpy, atexit;"
     code += "atexit.register(lambda: print('torch' in sys.modules));"
     code += f"runpy.run_path({str(TOOL)!r}, run_name='__main__')"
     sys_path = f"import sys; sys.path.insert(0, {str(TOOL.parent)!r});"
     done = subprocess.run([sys.executable, "-c", sys_path + code], capture_output=True, text=True)
-    assert done.stdout.rstrip().endswith("False")
-    assert time.perf_counter() - began < 30
+    assert done.returncode == 0
+    assert "--config-file" in done.stdout
+    assert done.stdout.rstrip().endswith("False")  # not the seconds, which depend on the machine
 
 
 def test_it_runs_from_any_folder_without_being_installed(tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "output", "*.egg-info"))
+    for folder in ("configs", "core", "datasets", "tools", "trainers"):  # not an environment, too
+        shutil.copytree(ROOT / folder, copy / folder)
     done = subprocess.run(
         [sys.executable, "-S", str(copy / "tools" / "train.py"), "--help"],
         cwd="/",
