@@ -119,16 +119,41 @@ def test_two_files_that_would_share_a_folder_are_refused(tmp_path):
         cells_in(tmp_path, configs=[COOP, str(other)])
 
 
+def costs_in(table: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in table.splitlines() if "seed" in line}
+
+
 def test_a_dry_run_knows_what_finished_cells_have_cost(tmp_path):
-    first, second, other, last = cells_in(tmp_path, names=("shapes", "patterns"))
+    first, second, other, last = cells_in(tmp_path, configs=(COOP, MAPLE))
     assert "4 to run; 4 of unknown cost" in listing([first, second, other, last])
-    finish(first, seconds=59.5)
+    finish(first, seconds=6.041541005000113)
     table = listing([first, second, other, last])
-    lines = {line.split()[0]: line.split()[1:] for line in table.splitlines() if "seed" in line}
-    assert lines[first.name] == ["finished"]
-    assert lines[second.name] == ["to", "run", "60.0"]
-    assert lines[other.name] == ["to", "run", "unknown"]
-    assert "1 finished, 3 to run: 1.0 minutes of one worker; 2 of unknown cost" in table
+    assert costs_in(table) == {
+        first.name: ["finished"],
+        second.name: ["to", "run", "6.5"],
+        other.name: ["to", "run", "unknown"],
+        last.name: ["to", "run", "unknown"],
+    }
+    said = "1 finished, 3 to run: at least 0.1 minutes of one worker; 2 of unknown cost"
+    assert said in table and "other datasets" not in table
+
+
+def test_a_dry_run_estimates_from_other_datasets_and_says_so(tmp_path):
+    names, shots = ("shapes", "patterns"), [1, 4]
+    one, four, other_one, other_four = cells_in(tmp_path, names=names, shots=shots, seeds=[1])
+    finish(one, seconds=59.5)
+    table = listing([one, four, other_one, other_four])
+    assert costs_in(table)[four.name][-1] == "60.0"
+    assert costs_in(table)[other_one.name][-1] == "~60.0"
+    finish(four, seconds=119.5)
+    table = listing([one, four, other_one, other_four])
+    assert costs_in(table)[other_one.name][-1] == "~60.0"
+    assert costs_in(table)[other_four.name][-1] == "~120.0"
+    assert "2 finished, 2 to run: 3.0 minutes of one worker\n~ is estimated from" in table
+    finish(other_one, seconds=9.5)  # of the dataset itself, though with other shots
+    table = listing([one, four, other_one, other_four])
+    assert costs_in(table)[other_four.name][-1] == "10.0"
+    assert "other datasets" not in table
 
 
 def test_one_claim_at_a_time(tmp_path):

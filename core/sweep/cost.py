@@ -1,9 +1,10 @@
-"""What cells will cost, from the seconds that finished ones of the same kind have taken."""
+"""What cells will cost, from the seconds that finished ones of the same method have taken."""
 
 import json
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from tabulate import tabulate
 
@@ -11,11 +12,21 @@ from softprompt.core.results import FILE
 from softprompt.core.sweep.cells import Cell
 
 
-def estimates(cells: list[Cell]) -> dict[str, float]:
-    """Return the seconds that each cell will take by its folder, without those not known.
+class Cost(NamedTuple):
+    """The seconds that a cell will take."""
 
-    They are the mean of the finished cells of the same method, dataset and shots, or else of the
-    same method and dataset.
+    seconds: float
+    elsewhere: bool  # known only from other datasets
+
+    def __str__(self) -> str:
+        return f"{'~' * self.elsewhere}{self.seconds:.1f}"
+
+
+def estimates(cells: list[Cell]) -> dict[str, Cost]:
+    """Return what each cell will cost by its folder, without those not known.
+
+    It is the mean of the finished cells of the same method that are most like it: of its dataset
+    and shots, or else its dataset, or else its shots on other datasets, or else any.
     """
     same: dict[tuple, list[float]] = defaultdict(list)
     for cell in cells:
@@ -27,33 +38,43 @@ def estimates(cells: list[Cell]) -> dict[str, float]:
     for cell in cells:
         kind = next((kind for kind in _kinds(cell) if kind in same), None)
         if kind is not None:
-            known[cell.folder] = fmean(same[kind])
+            known[cell.folder] = Cost(fmean(same[kind]), cell.dataset_file not in kind)
     return known
 
 
-def _kinds(cell: Cell) -> tuple[tuple, tuple]:
-    """Return what cells have in common that cost nearly the same, and about the same."""
-    method = (cell.config_file, cell.pairs, cell.dataset_file, cell.evaluate)
-    return (*method, cell.flags.get("DATASET.NUM_SHOTS")), method
+def _kinds(cell: Cell) -> list[tuple]:
+    """Return what cells have in common that cost about the same, the closest first."""
+    method = (cell.config_file, cell.pairs, cell.evaluate)
+    shots = cell.flags.get("DATASET.NUM_SHOTS")
+    likeness = [(cell.dataset_file, shots), (cell.dataset_file,), (shots,), ()]
+    return [(*method, *like) for like in likeness]
 
 
 def listing(cells: list[Cell]) -> str:
     """Return the table of the cells with what is there and what each will cost, and the sum."""
-    seconds = estimates(cells)
-    rows, total, unknown = [], 0.0, 0
+    known = estimates(cells)
+    rows, costs, to_run = [], [], 0
     for cell in cells:
-        cost = seconds.get(cell.folder)
         if cell.finished():
-            rows.append([cell.name, "finished", None])
+            rows.append([cell.name, "finished", ""])
             continue
-        rows.append([cell.name, "to run", cost if cost is not None else "unknown"])
-        total += cost or 0.0
-        unknown += cost is None
-    table = tabulate(rows, ["cell", "state", "seconds"], floatfmt=".1f", missingval="")
-    missing = sum(row[1] == "to run" for row in rows)
-    line = f"{len(cells)} cells, {len(cells) - missing} finished, {missing} to run"
-    if missing > unknown:
-        line += f": {total / 60:.1f} minutes of one worker"
+        to_run += 1
+        rows.append([cell.name, "to run", known.get(cell.folder, "unknown")])
+        costs += [known[cell.folder]] if cell.folder in known else []
+    # Numbers come as text: of a column with a word in it, tabulate would format none.
+    table = tabulate(
+        rows,
+        ["cell", "state", "seconds"],
+        disable_numparse=True,
+        colalign=("left", "left", "right"),
+    )
+    line = f"{len(cells)} cells, {len(cells) - to_run} finished, {to_run} to run"
+    unknown = to_run - len(costs)
+    if costs:
+        minutes = sum(cost.seconds for cost in costs) / 60
+        line += f": {'at least ' * (unknown > 0)}{minutes:.1f} minutes of one worker"
     if unknown:
-        line += f"; {unknown} of unknown cost, as no cell of that method and dataset has finished"
+        line += f"; {unknown} of unknown cost, as no cell of that method has finished"
+    if any(cost.elsewhere for cost in costs):
+        line += "\n~ is estimated from finished cells of the method on other datasets"
     return f"{table}\n\n{line}"
