@@ -38,6 +38,12 @@ def test_reports_and_downloads_need_no_torch(module):
     assert (status, imported) == (0, "[]")
 
 
+def test_a_sweep_refuses_what_its_engine_does_not_take_at_once():
+    asked = "base2new --config-file configs/coop/tiny.yaml --datasets shapes --output-dir X"
+    run = f"sys.path.insert(0, 'tools'); import sweep; sys.exit(sweep.main({asked.split()}"
+    assert heavy_after(f"{run} + ['--engine', 'slurm']))")[::2] == (2, "[]")
+
+
 def test_the_facade_gives_all_it_names():
     import softprompt.core
 

@@ -50,9 +50,21 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(said, tmp_path):
         (["OPTIM.LR", "fast"], "OPTIM.LR"),
         (["--engine", "slurm"], "--engine slurm needs --jobs N"),
         (["--engine", "slurm", "--jobs", "1", "--slurm", "gpu"], "KEY=VALUE"),
+        (["--address", "auto"], "--address auto is of a Ray cluster, but the engine is local"),
+        (
+            ["--engine", "slurm", "--jobs", "1", "--address", "auto"],
+            "but the engine is slurm: give --engine ray, or leave --address out",
+        ),
+        (["--slurm", "slurm_partition=gpu"], "--slurm slurm_partition=gpu is for Slurm, but the"),
+        (
+            ["--engine", "ray", "--slurm", "slurm_partition=gpu"],
+            "but the engine is ray: give --engine slurm, or leave --slurm out",
+        ),
     ],
 )
-def test_a_mistake_is_one_line(said, arguments, says):
+def test_a_mistake_is_one_line(said, arguments, says, monkeypatch):
+    if "--engine" in arguments or "--address" in arguments or "--slurm" in arguments:
+        monkeypatch.setattr(sweep, "cells_of", pytest.fail)  # planning takes long
     base = {"--config-file": [COOP], "--datasets": ["shapes"]}
     words = [w for key, values in base.items() if key not in arguments for w in (key, *values)]
     status, _, errors = said("base2new", *words, *arguments)
@@ -62,7 +74,7 @@ def test_a_mistake_is_one_line(said, arguments, says):
 
 @pytest.mark.parametrize(("engine", "extra"), [("ray", "ray"), ("slurm", "slurm")])
 def test_a_missing_extra_is_named(said, engine, extra, monkeypatch):
-    monkeypatch.setattr("softprompt.core.sweep.engines.find_spec", lambda name: None)
+    monkeypatch.setattr("softprompt.core.sweep.check.find_spec", lambda name: None)
     status, _, errors = said(
         "base2new", "--config-file", COOP, "--datasets", "shapes", "--engine", engine
     )

@@ -130,10 +130,12 @@ def print_report(cells: list) -> None:
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.errors import UserError
+    from softprompt.core.sweep.check import check_engine
 
     for name, least in (("jobs", 0), ("retries", 0)):
         if getattr(given, name) < least:
             raise UserError(f"--{name} is {getattr(given, name)}, but must be at least {least}")
+    check_engine(given.engine, given.jobs, address=given.address, options=given.slurm)
     cells = cells_of(given)
     if given.dry_run:
         from softprompt.core.sweep.cost import listing

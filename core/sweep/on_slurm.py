@@ -31,8 +31,6 @@ class SlurmWorkers:
         Raises:
             UserError: there is no Slurm, or submitit does not know a key.
         """
-        if not jobs:
-            raise UserError("--engine slurm needs --jobs N, how many Slurm jobs run at a time")
         parameters = dict(_parsed(option) for option in options)
         cluster = parameters.pop("cluster", "slurm")
         cloudpickle.register_pickle_by_value(elsewhere)
@@ -67,9 +65,7 @@ class SlurmWorkers:
 
 
 def _parsed(option: str) -> tuple[str, int | str]:
-    key, equals, value = option.partition("=")
-    if not equals:
-        raise UserError(f"--slurm takes KEY=VALUE such as slurm_partition=gpu, not {option!r}")
+    key, _, value = option.partition("=")
     return key, int(value) if value.isdigit() else value
 
 
