@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softprompt.core.errors import UserError
+from softprompt.core.report.labels import shots_label
 from softprompt.core.results import FILE, ZERO_SHOT
 
 PROTOCOLS = ("base2new", "few_shot", "transfer")
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     def name(self) -> str:
         """What a line about this run calls it."""
         on = f" on {self.target}" if self.target else ""
-        return f"{self.dataset}{on}, {self.shots} shots, seed {self.seed}"
+        return f"{self.dataset}{on}, {shots_label(self.shots)}, seed {self.seed}"
 
     def scores(self, subset: str) -> tuple[dict | None, dict | None]:
         """Return what the trained prompts and what zero-shot CLIP scored on a class set."""

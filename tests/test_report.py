@@ -119,6 +119,13 @@ def test_checkpoints_that_go_while_folders_are_searched(write, table, monkeypatc
     assert not gone.exists()
 
 
+def test_a_missing_run_of_one_shot_is_named_in_the_singular(write, table):
+    write(place("dtd", 1, shots=1), {"base": 80.0, "new": 60.0})
+    write(place("dtd", 2, shots=1), {"base": 80.0, "new": 60.0})
+    write(place("sun397", 1, shots=1), {"base": 70.0, "new": 70.0})
+    assert "INCOMPLETE: sun397, 1 shot, seed 2: no run" in table()
+
+
 def test_a_run_that_should_be_there_is_said_and_its_row_is_empty(write, table, tmp_path):
     done = write(place("dtd", 1), {"base": 80.0, "new": 60.0})
     absent = tmp_path / "out" / place("sun397", 1)

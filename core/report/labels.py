@@ -3,12 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from softprompt.core.report.remarks import in_order
-
 
 def method_labels(methods: Iterable[str]) -> tuple[dict[str, str], str]:
     """Return a label for each METHOD/CONFIG[,KEY=VALUE...], and what all of them leave out."""
-    methods = in_order(methods)
+    methods = list(dict.fromkeys(methods))
     parts = [method.partition(",") for method in methods]
     tags = {tag for _, _, tag in parts}
     left_out = []
