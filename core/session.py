@@ -160,5 +160,9 @@ class Session:
             f"backbone {self.clip.name}, weights {self.clip.weights}, "
             f"{cfg.MODEL.PRECISION} on {self.clip.device}"
         )
+        if cfg.CACHE.DIR and self.store is None:
+            logger.warning(
+                f"CACHE.DIR is not used: {parallel.count()} processes divide this run's batches"
+            )
         for warning in self.warnings():
             logger.warning(warning)
