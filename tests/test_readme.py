@@ -45,6 +45,11 @@ def test_a_command_names_what_exists(command):
                 load(str(ROOT / config), pairs=[x for item in values.items() for x in item])
 
 
+def test_a_table_that_is_named_is_there():
+    named = re.findall(r"`([\w/]+\.csv)`", README)
+    assert named and all((ROOT / file).is_file() for file in named), named
+
+
 def test_the_plugin_example_runs(plugin_file, clip, batch, make_model, make_trainer):
     from softprompt.core.plugins import import_plugins
 
