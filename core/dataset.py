@@ -42,6 +42,11 @@ class Dataset:
     def __init__(self, root: str | Path):
         self.root = Path(root).expanduser()
 
+    @classmethod
+    def known_classnames(cls) -> tuple[str, ...]:
+        """Return the class names if they are known without the dataset on the disk, or ()."""
+        return ()
+
     def splits(self) -> dict[str, list[Item]]:
         """Return the items of "train", "val" and "test", each in its published order."""
         raise TypeError(f"{type(self).__name__} does not define splits()")

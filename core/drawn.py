@@ -35,8 +35,12 @@ class DrawnDataset(Dataset):
 
     def __init__(self, root: str | Path):
         super().__init__(root)
-        self.classnames = CLASSES[self.family]
+        self.classnames = self.known_classnames()
         self.image_dir = Path(self.family, self.domain)
+
+    @classmethod
+    def known_classnames(cls) -> tuple[str, ...]:
+        return CLASSES[cls.family]
 
     def splits(self) -> dict[str, list[Item]]:
         counts = {"train": TRAIN, "val": VAL, "test": TEST}

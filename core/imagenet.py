@@ -32,6 +32,12 @@ class ImageNetFolders(Dataset):
         if len(self.classnames) != self.class_count:
             self.note = f"{len(self.classnames)} of {self.class_count} classes are on the disk"
 
+    @classmethod
+    def known_classnames(cls) -> tuple[str, ...]:
+        # Which of the thousand a smaller variant has is seen on the disk alone.
+        names = tuple(_parsed(_packaged(), Path(NAMES)).values())
+        return names if len(names) == cls.class_count else ()
+
     def name_folders(self, names: dict[str, str]) -> dict[str, str]:
         """Return the class name of each folder, in the order of the labels."""
         return {wnid: names[wnid] for wnid in self.wnids(self.image_dir, names)}
@@ -79,7 +85,15 @@ def read_classnames(folder: Path) -> dict[str, str]:
         lines = read_lines(file)
     else:
         logger.info(f"no {file}, so the package's copy of CoOp's is used")
-        lines = read_bytes(PUBLISHED / f"imagenet_{NAMES}.gz").decode().splitlines()
+        lines = _packaged()
+    return _parsed(lines, file)
+
+
+def _packaged() -> list[str]:
+    return read_bytes(PUBLISHED / f"imagenet_{NAMES}.gz").decode().splitlines()
+
+
+def _parsed(lines: list[str], file: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for line in lines:
         wnid, _, name = line.partition(" ")

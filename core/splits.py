@@ -89,6 +89,11 @@ class SplitFileDataset(Dataset):
         if not self._is_published():
             self.note = f"non-standard split: {self.split_path} is not the one CoOp published"
 
+    @classmethod
+    def known_classnames(cls) -> tuple[str, ...]:
+        published = PUBLISHED / f"{cls.split_file}.gz"
+        return read_split(published)[0] if published.is_file() else ()
+
     def splits(self) -> dict[str, list[Item]]:
         check_files(self.image_dir, chain(*self._splits.values()), self.split_path)
         return self._splits

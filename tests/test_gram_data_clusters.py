@@ -279,10 +279,11 @@ def test_the_report_shows_every_class_and_escapes_captions(clip, tmp_path, monke
     hierarchy = cluster(features, clip, "drawn:800")
     pairs = open_pairs("drawn:800")
     monkeypatch.setattr(drawn, "_pair", lambda index: (np.zeros((64, 64, 3), np.uint8), ""))
-    write_report(hierarchy, pairs, features, tmp_path / "page.html")
+    write_report(hierarchy, pairs, features, tmp_path / "page.html", "1 name of <mine>")
     page = (tmp_path / "page.html").read_text()
     for topic in hierarchy.topics:
         assert all(f"<b>{each.name}</b>" in page for each in topic.classes)
+    assert "<p>1 name of &lt;mine&gt;</p>" in page
     assert "held out" in page and "<b>”" not in page and "&lt;b&gt;" in page
     assert page.count("data:image/jpeg;base64,") > 50 and "http" not in page
 

@@ -39,6 +39,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cache", default="output/gram", help="the folder of what is computed")
     parser.add_argument("--batch-size", type=int, default=100, help="pictures encoded at once")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
+    parser.add_argument(
+        "--evaluated",
+        nargs="+",
+        default=[],
+        metavar="DATASET",
+        help="look for the class names of these datasets, or folders with a folder for each class, "
+        "among those of the clusters; default: of all datasets that the package knows the names of",
+    )
     group = parser.add_argument_group("clustering; 0 leaves a size to the number of pairs")
     for name, default in clustering_options().items():
         group.add_argument(f"--{name}", type=type(default), default=default, help=f"{default!r}")
@@ -74,6 +82,7 @@ def main(arguments: list[str]) -> int:
         Path(given.cache).expanduser(),
         batch_size=given.batch_size,
         workers=given.workers,
+        evaluated=given.evaluated,
         **options,
     )
     return 0

@@ -34,11 +34,13 @@ img { width: 72px; height: 72px; object-fit: cover; margin: 0 3px 3px 0; border-
 """
 
 
-def write_report(hierarchy: Hierarchy, pairs: Pairs, features: PairFeatures, file: Path) -> None:
-    """Write the page; a picture that has become unreadable is left out."""
+def write_report(
+    hierarchy: Hierarchy, pairs: Pairs, features: PairFeatures, file: Path, note: str
+) -> None:
+    """Write the page, a note in its head; a picture that has become unreadable is left out."""
     step = max(1, -(-len(hierarchy.topics) // TOPICS))
     shown = range(0, len(hierarchy.topics), step)
-    body = [_head(hierarchy, len(shown))]
+    body = [_head(hierarchy, len(shown), note)]
     for index in shown:
         body.append(_topic(index, hierarchy.topics[index], hierarchy, pairs, features.captions))
     page = (
@@ -50,7 +52,7 @@ def write_report(hierarchy: Hierarchy, pairs: Pairs, features: PairFeatures, fil
     write_whole(page, file)
 
 
-def _head(hierarchy: Hierarchy, shown: int) -> str:
+def _head(hierarchy: Hierarchy, shown: int, note: str) -> str:
     classes = [cls for topic in hierarchy.topics for cls in topic.classes]
     used = sum(len(cls.pairs) for cls in classes)
     left_out = {
@@ -78,6 +80,7 @@ def _head(hierarchy: Hierarchy, shown: int) -> str:
         "pictures look, whatever they show. No label was used: names and groups can be wrong. The "
         "pictures are those that belong to their class most clearly, so the others are worse; "
         "point at one for its caption.</p>"
+        f"<p>{escape(note)}</p>"
         f'<table><tr><th colspan="2">pairs left out</th></tr>{rows}</table>'
     )
 
