@@ -117,6 +117,19 @@ def test_the_towers_have_functions_of_their_own_and_the_branch_learns_from_the_s
     assert regulator.functions[f"image_{WIDTH}"].up[0].grad is None
 
 
+def test_a_layer_can_have_a_function_of_its_own(clip, make_model):
+    rows = token_rows(make_model("ivlp", clip).learner, clip)
+    shared, own = (Regulator(rows, DIM, rank=RANK, per_layer=each) for each in (False, True))
+    assert (len(shared.functions), len(own.functions)) == (2, len(rows)) == (2, 6)
+    torch.manual_seed(1)
+    raw = {name: torch.randn(4, row.width) for name, row in rows.items()}
+    assert all(torch.allclose(own(raw, CONDITION)[name], raw[name]) for name in raw)
+    with torch.no_grad():
+        own.functions[own.keys["image.1"]].up[0].normal_()
+    changed = [n for n, g in own(raw, CONDITION).items() if not torch.allclose(g, raw[n])]
+    assert changed == ["image.1"]
+
+
 def test_published_sizes():
     """Text 144,433 and vision 210,481 numbers for ViT-B/16 at rank 64."""
     assert sum(v.numel() for v in IdRms(512, 512, 64).parameters()) == 144_433

@@ -19,10 +19,13 @@ OPENED = 1000.0  # bias of a gate that lets the whole raw gradient pass
 def make_file(clip, make_model, tmp_path):
     """Write what a meta-training of a learner could end with; return the file."""
 
-    def make_file(learner: str = "coop", form: str = "id_rms", bias: float = 0.0, on=None):
+    def make_file(
+        learner: str = "coop", form: str = "id_rms", bias: float = 0.0, on=None, **options
+    ):
         model = make_model(learner, on or clip)
         torch.manual_seed(5)
-        regulator = Regulator(token_rows(model.learner, model.clip), model.clip.dim, form=form)
+        rows = token_rows(model.learner, model.clip)
+        regulator = Regulator(rows, model.clip.dim, form=form, **options)
         with torch.no_grad():
             for value in (*model.learner.parameters(), *regulator.parameters()):
                 value += 0.1 * torch.randn_like(value)
@@ -48,11 +51,12 @@ def test_the_start_is_that_of_the_file(learner, clip, make_file, make_model, mak
     assert "gradients are regulated (form id_rms)" in trainer.note
 
 
+@pytest.mark.parametrize("per_layer", [False, True])
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_step_follows_the_regulated_gradient(
-    learner, clip, batch, make_file, make_model, make_trainer, monkeypatch
+    learner, per_layer, clip, batch, make_file, make_model, make_trainer, monkeypatch
 ):
-    file = make_file(learner)
+    file = make_file(learner, per_layer=per_layer)
     trainer = make_trainer("gram", make_model(learner, clip), file=str(file))
     followed = {}
     monkeypatch.setattr(trainer, "update", followed.update)
@@ -63,6 +67,7 @@ def test_a_step_follows_the_regulated_gradient(
     raw = dict(zip(model.params(), raw, strict=True))
     regulator = meta_file.load(str(file)).build_regulator(model.learner, clip)
     condition = model.zero_shot_image(batch.images).mean(0)
+    assert regulator.per_layer == per_layer
     expected = regulator(raw, condition)
     for name, value in followed.items():
         assert torch.allclose(value, expected[name], rtol=1e-4, atol=1e-8), name

@@ -104,7 +104,11 @@ def save(
         "learner": name_of(learner),
         "template": learner.template,
         "backbone": {"name": clip.name, "weights": weights, "vectors": vectors_hash(clip)},
-        "regulator": {"form": regulator.form, "rank": regulator.rank},
+        "regulator": {
+            "form": regulator.form,
+            "rank": regulator.rank,
+            "per_layer": regulator.per_layer,
+        },
         **about,
     }
     partial = file.with_name(f".{file.name}.partial")

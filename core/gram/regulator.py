@@ -14,18 +14,27 @@ TINY = 1e-30  # of a squared length, above single precision's underflow
 
 
 class Regulator(nn.Module):
-    """One regulating function for each tower, applied to every token row of a gradient.
+    """One regulating function for each tower, or layer, applied to every token row of a gradient.
 
     The task condition is a mean image feature ``(dim,)`` of CLIP without prompts. Tensors that are
     no token rows, such as CoCoOp's network or MaPLe's projections, pass unchanged.
     """
 
-    def __init__(self, rows: dict[str, Row], dim: int, *, form: str = "id_rms", rank: int = 64):
+    def __init__(
+        self,
+        rows: dict[str, Row],
+        dim: int,
+        *,
+        form: str = "id_rms",
+        rank: int = 64,
+        per_layer: bool = False,
+    ):
         """Make the functions.
 
         Args:
             form: "id_rms", "none", "supmer" or "film".
             rank: of the low-rank layers of "id_rms".
+            per_layer: each tensor of prompts, and so each layer, has a function of its own.
         """
         super().__init__()
         if form not in FORMS:
@@ -34,7 +43,11 @@ class Regulator(nn.Module):
             raise UserError(f"META.REGULATOR.RANK is {rank}, but must be at least 1")
         self.form = form
         self.rank = rank
-        self.keys = {name: f"{row.tower}_{row.width}" for name, row in rows.items()}
+        self.per_layer = per_layer
+        self.keys = {
+            name: name.replace(".", "_") if per_layer else f"{row.tower}_{row.width}"
+            for name, row in rows.items()
+        }
         widths = {self.keys[name]: row.width for name, row in rows.items()}
         make = FORMS[form]
         self.functions = nn.ModuleDict(
