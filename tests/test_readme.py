@@ -9,6 +9,7 @@ import torch
 
 from softprompt.core.config import load_config
 from softprompt.core.gram.meta_config import load_meta_config
+from softprompt.core.gram.sources import open_pairs
 from softprompt.core.registry import TRAINERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +63,18 @@ def test_the_plugin_example_runs(plugin_file, clip, batch, make_model, make_trai
     losses = [sum(trainer.step(batch).values()).item() for _ in range(5)]
     assert losses[-1] < losses[0]
     assert all(torch.isfinite(value).all() for value in trainer.model.params().values())
+
+
+def test_the_captions_for_eurosat_are_pairs(tmp_path, monkeypatch):
+    for kind in ("AnnualCrop", "River"):
+        (tmp_path / "DATA/eurosat/2750" / kind).mkdir(parents=True)
+        for number in range(210):
+            (tmp_path / "DATA/eurosat/2750" / kind / f"{kind}_{number}.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    exec(next(block for block in blocks("python") if "eurosat" in block), {})
+    pairs = open_pairs("captions.csv", "DATA/eurosat", max_skipped=0)
+    assert len(pairs) == 400
+    assert all(("annual crop" if i < 200 else "river") in pairs.caption(i) for i in range(400))
 
 
 def test_every_method_has_a_row():
