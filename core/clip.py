@@ -54,7 +54,7 @@ class FrozenCLIP:
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
             memory_limit: gigabytes that each tower may keep for backward passes.
-            packed: lay weights out for oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
+            packed: multiply by oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
