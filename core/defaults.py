@@ -49,8 +49,8 @@ def defaults() -> CfgNode:
     cfg.MODEL.PRECISION = "fp32"  # inside CLIP's towers: fp32, bf16 or fp16; prompts stay fp32
     # Gigabytes that each tower may keep for gradients; beyond, it computes in chunks, and again.
     cfg.MODEL.MEMORY_LIMIT = 4.0
-    # Products with frozen weights by oneDNN, on the CPU in fp32: on, off, or auto, where it is known
-    # to be faster. Weights that meet few tokens at once are copied for it, with their transposes.
+    # Products with frozen weights by oneDNN, on the CPU in fp32: on, off, or auto, where it is
+    # known to be faster. Weights that meet few tokens at once are copied, with their transposes.
     cfg.MODEL.PACKED = "auto"
 
     cfg.CACHE = CfgNode()

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from matrix import BUDGET, CONFIGS, own_options
 
+from softprompt.core.report.labels import shots_label
+
 GRAM = CONFIGS / "gram"
 # name: the prompt learner, and its configurations of meta-training and of training
 LEARNERS = {
@@ -97,7 +99,7 @@ class Trained(NamedTuple):
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.learner}, {self.name}, {self.shots} shots, seed {self.seed}"
+        return f"{self.learner}, {self.name}, {shots_label(self.shots)}, seed {self.seed}"
 
     @property
     def control(self) -> Control:
