@@ -32,7 +32,7 @@ ROWS = {
     "promptsrc": Row("PromptSRC", "promptsrc"),
     "prograd": Row("ProGrad", "prograd"),
     "prometar": Row("ProMetaR", "prometar", classes=(10, 50, 100), gigabytes=(7.0, 0.21)),
-    "evaluation": Row("IVLP evaluation", "ivlp", "evaluation", (10, 100, 500)),
+    "evaluation": Row("IVLP evaluation", "ivlp", "evaluation", (10, 100, 500), (3.0, 0.004)),
     "cocoop-evaluation": Row("CoCoOp evaluation", "cocoop", "evaluation", (100,)),
     "start": Row("teacher of 60 templates", "prometar", "start", (100,)),
 }
