@@ -11,7 +11,7 @@ from torch import Tensor
 
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.recompute import recomputed
-from softprompt.core.towers.text import Sentences, TextTower, vectors_of
+from softprompt.core.towers.text import Sentences, TextTower, batch_of, vectors_of
 
 GIGABYTE = 2**30
 # Numbers, in widths of the tower, that a token leaves in each block for the backward pass
@@ -40,8 +40,7 @@ def encode_within(
         limit = min(limit, CPU_AT_ONCE) if sentences.embedded.device.type == "cpu" else limit
     tokens = tower.tokens_of(sentences, prompts)
     size = tokens * kept * tower.width * sentences.embedded.element_size()
-    count = next((len(each) for each in vectors if each.dim() == 4), 1)
-    by_image = _parts(count, size, limit)
+    by_image = _parts(batch_of(prompts) or 1, size, limit)
     by_class = _parts(len(sentences), size / len(by_image), limit)
     if len(by_image) == len(by_class) == 1:
         return encode(sentences, prompts)

@@ -1,19 +1,16 @@
-"""Seconds, operations and memory of what the benchmark runs, and the machine's own limit."""
+"""Seconds, operations and memory of what the benchmark runs."""
 
 import ctypes.util
 import gc
 import json
-import platform
 import resource
-import statistics
 import time
-from functools import partial
 from pathlib import Path
 
 from _bench_cases import BACKBONES, ROWS, Case, difference
+from _bench_machine import gemm_limit, seconds
 
 STATUS = Path("/proc/self/status")
-GEMMS = ((800, 768, 3072), (524, 512, 2048))  # images' and texts' largest, in tokens and widths
 
 
 def build(variant: str, size: str, precision: str = "fp32"):
@@ -29,24 +26,6 @@ def build(variant: str, size: str, precision: str = "fp32"):
     if variant == "ours":
         return build_clip(BACKBONES[size], "", precision, device)
     return ReferenceCLIP(build_clip(BACKBONES[size], "", "fp32", device))
-
-
-def seconds(run) -> float:
-    """Seconds of processor time on the CPU, which others on the machine add little to, or of a GPU.
-
-    Where torch has several threads, their seconds are added up.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        return time.perf_counter() - began
-    began = time.process_time()
-    run()
-    return time.process_time() - began
 
 
 def counted(run) -> tuple[float, float]:
@@ -204,53 +183,6 @@ def status(key: str) -> int:
     lines = STATUS.read_text().splitlines() if STATUS.exists() else []
     found = [int(line.split()[1]) for line in lines if line.startswith(f"{key}:")]
     return 1024 * found[0] if found else 0
-
-
-def gemm_limit(precision: str = "fp32") -> dict[str, float]:
-    """Return the highest rate, in GFLOP a second, of a linear layer.
-
-    It is that of torch's and of the packed one in fp32, and of torch's in the precision asked for.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    from softprompt.core.clip import PRECISIONS
-    from softprompt.core.towers.linear import PackedLinear
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = {"linear": 0.0, "packed": 0.0}
-    dtype = PRECISIONS[precision]
-    for tokens, width, out in GEMMS:
-        x, weight, bias = (
-            torch.randn(shape, device=device) for shape in ((tokens, width), (out, width), (out,))
-        )
-        runs = {"linear": partial(F.linear, x, weight, bias)}
-        if device == "cpu" and torch.backends.mkldnn.is_available():
-            runs["packed"] = partial(PackedLinear(weight, bias), x)
-        if dtype is not None:
-            runs[precision] = partial(F.linear, x.to(dtype), weight.to(dtype), bias.to(dtype))
-        for name, run in runs.items():
-            run()
-            times = [seconds(run) for _ in range(7)]
-            rate = 2e-9 * tokens * width * out / statistics.median(times)
-            found[name] = max(found.get(name, 0.0), rate)
-    return found
-
-
-def machine() -> dict:
-    import os
-
-    import torch
-
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": named[0] if named else platform.machine(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "torch": torch.__version__,
-    }
 
 
 def child(request: str) -> None:

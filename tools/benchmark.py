@@ -1,8 +1,8 @@
 """Measure training steps, evaluation and start-up against what the official code computes.
 
 Every row runs in processes of its own: one in which both take turns, for seconds and operations,
-and one for each, for memory. Weights are random. Seconds on the CPU are processor
-time, which other work on the machine hardly changes.
+and one for each, for memory. Weights are random. Seconds on the CPU are processor time, which other
+work on the machine hardly changes.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 import _checkout  # noqa: F401
 from _bench_cases import BACKBONES, ROWS
 from _bench_growth import CURVES, fitted, plot
-from _bench_measure import child, machine
+from _bench_machine import machine
+from _bench_measure import child
 from _bench_table import curves_table, table
 from _ending import ends_in_one_line
 

@@ -10,7 +10,6 @@ In float32 rounding moves the error of ProMetaR's gate gradient between 3.5e-5 a
 """
 
 import argparse
-import importlib.util
 import json
 import sys
 from collections import defaultdict
@@ -18,9 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import _checkout  # noqa: F401
+from _recipe import RECIPE, build_clip, load_recipe
 from _watch import recorded, replayed
 
-RECIPE = Path(__file__).resolve().parents[1] / "tests" / "golden" / "recipe.py"
 TOLERANCE = 1e-4
 
 
@@ -216,42 +215,6 @@ def headline(method: str, terms: dict, trainer) -> dict[str, float]:
 def dataset_of(arguments: list[str]) -> str:
     places = [i for i, word in enumerate(arguments) if word == "--dataset-config-file"]
     return Path(arguments[places[-1] + 1]).stem if places else ""
-
-
-def build_clip(recipe):
-    """The recipe's CLIP as OpenAI's code would build it."""
-    import open_clip
-
-    from softprompt.core.clip import FrozenCLIP
-
-    spec = recipe.SPEC
-    model = open_clip.CLIP(
-        embed_dim=spec["embed_dim"],
-        vision_cfg={
-            "image_size": spec["image_resolution"],
-            "layers": spec["vision_layers"],
-            "width": spec["vision_width"],
-            "patch_size": spec["vision_patch_size"],
-            "head_width": 64,
-        },
-        text_cfg={
-            "context_length": spec["context_length"],
-            "vocab_size": spec["vocab_size"],
-            "width": spec["transformer_width"],
-            "heads": spec["transformer_heads"],
-            "layers": spec["transformer_layers"],
-        },
-        quick_gelu=True,
-    )
-    model.load_state_dict(recipe.state_dict())
-    return FrozenCLIP(model, open_clip.get_tokenizer("ViT-B-16"), name="recipe", weights="recipe")
-
-
-def load_recipe(file: Path):
-    spec = importlib.util.spec_from_file_location("recipe", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def main(arguments: list[str]) -> int:

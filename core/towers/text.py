@@ -127,7 +127,7 @@ class TextTower:
         Raises:
             UserError: the prompts do not fit the sentences or the tower.
         """
-        batch = _batch(prompts)
+        batch = batch_of(prompts)
         _check(prompts, sentences, batch or 1, self.depth, self.width)
         walk = self._packed if self.packs(sentences, prompts) else self._padded
         features = self._project(self.final_norm(walk(sentences, prompts, batch or 1)))
@@ -145,7 +145,7 @@ class TextTower:
     def tokens_of(self, sentences: Sentences, prompts: Prompts) -> int:
         """The number of tokens that the blocks see."""
         packs = self.packs(sentences, prompts)
-        return (_batch(prompts) or 1) * (
+        return (batch_of(prompts) or 1) * (
             sentences.packing.tokens if packs else sentences.ids.numel()
         )
 
@@ -217,7 +217,7 @@ def vectors_of(prompts: Prompts) -> list[Tensor]:
     return [each for each in (prompts.text, *prompts.deep_text) if each is not None]
 
 
-def _batch(prompts: Prompts) -> int | None:
+def batch_of(prompts: Prompts) -> int | None:
     """The number of images that text prompts depend on, if they do."""
     return next((len(vectors) for vectors in vectors_of(prompts) if vectors.dim() == 4), None)
 
