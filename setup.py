@@ -9,12 +9,13 @@ from setuptools import find_namespace_packages, setup
 FOLDERS = ("core", "trainers", "datasets")
 
 setup(
-    package_dir={"softprompt": "."},
-    packages=[
+    package_dir={"softprompt": "softprompt", **{f"softprompt.{name}": name for name in FOLDERS}},
+    packages=["softprompt"]
+    + [
         f"softprompt.{package}"
         for folder in FOLDERS
         for package in find_namespace_packages(include=[folder, f"{folder}.*"])
         if not package.startswith("core.assets")
     ],
-    package_data={"softprompt.core": ["assets/*", "assets/*/*"]},
+    package_data={"softprompt": ["py.typed"], "softprompt.core": ["assets/*", "assets/*/*"]},
 )

@@ -1,8 +1,8 @@
 """Caltech101: photographs of a hundred kinds of objects."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
-from softprompt.core.templates import PLAIN
+from softprompt.core.data.splits import SplitFileDataset
+from softprompt.core.prompts.templates import PLAIN
 
 
 @DATASETS.register("caltech101")

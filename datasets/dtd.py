@@ -1,7 +1,7 @@
 """DTD: photographs of 47 textures."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
+from softprompt.core.data.splits import SplitFileDataset
 
 
 @DATASETS.register("dtd")

@@ -1,7 +1,7 @@
 """EuroSAT: satellite photographs of ten kinds of land."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
+from softprompt.core.data.splits import SplitFileDataset
 
 
 @DATASETS.register("eurosat")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
-from softprompt.core.dataset import SPLITS, check_files, read_lines
+from softprompt.core.data.dataset import SPLITS, check_files, read_lines
 
 
 @DATASETS.register("fgvc_aircraft")

@@ -6,8 +6,9 @@ from pathlib import Path
 from unicodedata import normalize
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
-from softprompt.core.dataset import SPLITS, SUFFIXES, is_picture, list_folders
-from softprompt.core.log import logger
+from softprompt.core.base.log import logger
+from softprompt.core.data.dataset import SPLITS
+from softprompt.core.data.pictures import SUFFIXES, is_picture, list_folders
 
 SHARES = (50, 70)  # percent: below 50 train, below 70 val, the rest test
 

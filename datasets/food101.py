@@ -1,7 +1,7 @@
 """Food101: photographs of 101 dishes."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
+from softprompt.core.data.splits import SplitFileDataset
 
 
 @DATASETS.register("food101")

@@ -1,10 +1,10 @@
 """ImageNet: photographs of a thousand kinds of things."""
 
 from softprompt.core import DATASETS, Item
-from softprompt.core.dataset import list_folders
-from softprompt.core.imagenet import ImageNetFolders
-from softprompt.core.log import logger
-from softprompt.core.templates import PLAIN, SELECT
+from softprompt.core.base.log import logger
+from softprompt.core.data.imagenet import ImageNetFolders
+from softprompt.core.data.pictures import list_folders
+from softprompt.core.prompts.templates import PLAIN, SELECT
 
 
 @DATASETS.register("imagenet")

@@ -1,7 +1,7 @@
 """ImageNet-A: photographs of 200 of ImageNet's classes that mislead a ResNet-50."""
 
 from softprompt.core import DATASETS
-from softprompt.core.imagenet import ImageNetFolders
+from softprompt.core.data.imagenet import ImageNetFolders
 
 
 @DATASETS.register("imagenet_a")

@@ -1,7 +1,7 @@
 """ImageNet-R: paintings, toys and other renditions of 200 of ImageNet's classes."""
 
 from softprompt.core import DATASETS
-from softprompt.core.imagenet import ImageNetFolders
+from softprompt.core.data.imagenet import ImageNetFolders
 
 
 @DATASETS.register("imagenet_r")

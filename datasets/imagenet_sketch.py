@@ -1,7 +1,7 @@
 """ImageNet-Sketch: drawings of ImageNet's thousand classes."""
 
 from softprompt.core import DATASETS
-from softprompt.core.imagenet import ImageNetFolders
+from softprompt.core.data.imagenet import ImageNetFolders
 
 
 @DATASETS.register("imagenet_sketch")

@@ -1,8 +1,8 @@
 """ImageNetV2: ImageNet's thousand classes, photographed anew."""
 
 from softprompt.core import DATASETS, UserError
-from softprompt.core.dataset import list_folders
-from softprompt.core.imagenet import ImageNetFolders
+from softprompt.core.data.imagenet import ImageNetFolders
+from softprompt.core.data.pictures import list_folders
 
 
 @DATASETS.register("imagenetv2")

@@ -1,7 +1,7 @@
 """Oxford Flowers: photographs of 102 kinds of flowers."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
+from softprompt.core.data.splits import SplitFileDataset
 
 
 @DATASETS.register("oxford_flowers")

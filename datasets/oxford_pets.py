@@ -1,7 +1,7 @@
 """Oxford-IIIT Pets: photographs of 37 breeds of cats and dogs."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
+from softprompt.core.data.splits import SplitFileDataset
 
 
 @DATASETS.register("oxford_pets")

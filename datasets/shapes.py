@@ -1,9 +1,9 @@
 """Generated objects, the embedded default."""
 
 from softprompt.core import DATASETS
-from softprompt.core.drawn import DrawnDataset
+from softprompt.core.data.generated import GeneratedDataset
 
 
 @DATASETS.register("shapes")
-class Shapes(DrawnDataset):
+class Shapes(GeneratedDataset):
     """Objects in varied colour, texture, size, pose, clutter and noise; part of the package."""

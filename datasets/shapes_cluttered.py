@@ -1,11 +1,11 @@
 """Shapes among clutter."""
 
 from softprompt.core import DATASETS
-from softprompt.core.drawn import DrawnDataset
+from softprompt.core.data.generated import GeneratedDataset
 
 
 @DATASETS.register("shapes_cluttered")
-class ShapesCluttered(DrawnDataset):
+class ShapesCluttered(GeneratedDataset):
     """The classes of ``shapes`` half hidden among other things, for testing."""
 
     domain = "cluttered"

@@ -1,11 +1,11 @@
 """Shapes as art."""
 
 from softprompt.core import DATASETS
-from softprompt.core.drawn import DrawnDataset
+from softprompt.core.data.generated import GeneratedDataset
 
 
 @DATASETS.register("shapes_rendition")
-class ShapesRendition(DrawnDataset):
+class ShapesRendition(GeneratedDataset):
     """The classes of ``shapes`` as paintings and cartoons, for testing."""
 
     domain = "rendition"

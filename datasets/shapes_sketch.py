@@ -1,11 +1,11 @@
 """Shapes as line drawings."""
 
 from softprompt.core import DATASETS
-from softprompt.core.drawn import DrawnDataset
+from softprompt.core.data.generated import GeneratedDataset
 
 
 @DATASETS.register("shapes_sketch")
-class ShapesSketch(DrawnDataset):
+class ShapesSketch(GeneratedDataset):
     """The classes of ``shapes`` as sketches, for testing."""
 
     domain = "sketch"

@@ -1,8 +1,8 @@
 """Stanford Cars: photographs of 196 models of cars."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
-from softprompt.core.templates import PLAIN
+from softprompt.core.data.splits import SplitFileDataset
+from softprompt.core.prompts.templates import PLAIN
 
 
 @DATASETS.register("stanford_cars")

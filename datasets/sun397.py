@@ -1,8 +1,8 @@
 """SUN397: photographs of 397 kinds of scenes."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
-from softprompt.core.templates import PLAIN
+from softprompt.core.data.splits import SplitFileDataset
+from softprompt.core.prompts.templates import PLAIN
 
 
 @DATASETS.register("sun397")

@@ -1,7 +1,7 @@
 """UCF101: the middle frames of videos of 101 human actions."""
 
 from softprompt.core import DATASETS
-from softprompt.core.splits import SplitFileDataset
+from softprompt.core.data.splits import SplitFileDataset
 
 
 @DATASETS.register("ucf101")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "plain")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "oracle")]
 import _checkout  # noqa: E402, F401
 
 torch.set_num_threads(1)
@@ -19,14 +19,14 @@ NAMES = ("song bird", "jet_airplane", "dog", "container ship", "tree")
 
 
 def pytest_configure(config):
-    from softprompt.core.plugins import import_built_in
+    from softprompt.core.base.plugins import import_built_in
 
     import_built_in()
 
 
 def pytest_generate_tests(metafunc):
     """Run a test of ``any_learner`` or ``any_trainer`` with all of them, a plugin's included."""
-    from softprompt.core.registry import TRAINERS
+    from softprompt.core.base.registry import TRAINERS
 
     for argument, names in (("any_learner", trained_learners), ("any_trainer", TRAINERS.names)):
         if argument in metafunc.fixturenames:
@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc):
 @functools.cache
 def trained_learners() -> list[str]:
     """The registered prompt learners that have something to train."""
-    from softprompt.core.registry import PROMPT_LEARNERS
+    from softprompt.core.base.registry import PROMPT_LEARNERS
 
     clip = build_small_clip()
 
@@ -60,7 +60,7 @@ def root() -> Path:
 @pytest.fixture(autouse=True)
 def no_handlers_left():
     """Remove what a tool writes its messages with: it writes to what this test captures."""
-    from softprompt.core.log import logger
+    from softprompt.core.base.log import logger
 
     yield
     logger.handlers.clear()
@@ -102,7 +102,7 @@ def small_model(layers: int):
 
 def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
     """A random CLIP of OpenAI's kind, small enough that a training step takes milliseconds."""
-    from softprompt.core.clip import FrozenCLIP
+    from softprompt.core.clip.frozen import FrozenCLIP
 
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
@@ -129,7 +129,7 @@ def names() -> tuple[str, ...]:
 
 
 def build_batch(size: int = 8, dtype: torch.dtype = torch.float32):
-    from softprompt.core.trainer import Batch
+    from softprompt.core.data.batch import Batch
 
     generator = torch.Generator().manual_seed(3)
     images = torch.randn(size, 3, 32, 32, generator=generator).to(dtype)
@@ -158,9 +158,9 @@ SMALL_OPTIONS = {
 
 def build_model(name: str, clip, classnames=NAMES, **options):
     """A model with a prompt learner from the registry, always with the same start."""
-    from softprompt.core.model import PromptedCLIP
-    from softprompt.core.registry import PROMPT_LEARNERS
-    from softprompt.core.seeding import seeded
+    from softprompt.core.base.registry import PROMPT_LEARNERS
+    from softprompt.core.base.seeding import seeded
+    from softprompt.core.clip.prompted import PromptedCLIP
 
     with seeded(0, "init"):
         options = SMALL_OPTIONS.get(name, {}) | options
@@ -170,9 +170,9 @@ def build_model(name: str, clip, classnames=NAMES, **options):
 
 
 def build_trainer(name: str, model, epochs: int = 3, lr: float = 0.01, **options):
-    from softprompt.core.optim import Optim
-    from softprompt.core.registry import TRAINERS
-    from softprompt.core.seeding import seeded
+    from softprompt.core.base.registry import TRAINERS
+    from softprompt.core.base.seeding import seeded
+    from softprompt.core.engine.optim import Optim
 
     with seeded(0, "trainer"):
         trainer = TRAINERS[name](model, **(SMALL_OPTIONS.get(name, {}) | options))
@@ -195,7 +195,7 @@ def make_trainer():
 @contextmanager
 def plugins_forgotten():
     """Forget afterwards what plugins register meanwhile."""
-    from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
+    from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 
     registries = (DATASETS, PROMPT_LEARNERS, TRAINERS)
     before = [dict(registry._classes) for registry in registries]

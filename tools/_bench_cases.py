@@ -58,7 +58,7 @@ class Case:
             settings: KEY VALUE pairs that change the row's.
             size: the configuration of the row's method.
         """
-        from softprompt.core.config import load_config
+        from softprompt.core.config.load import load_config
 
         file = ROOT / "configs" / row.method / f"{size}.yaml"
         self.cfg = load_config(str(file), "", {}, list(settings))
@@ -69,10 +69,10 @@ class Case:
         self.parts: list[Part] = getattr(self, f"_{row.kind}")()
 
     def _model(self):
-        from softprompt.core.config import options_from
-        from softprompt.core.model import PromptedCLIP
-        from softprompt.core.registry import PROMPT_LEARNERS
-        from softprompt.core.seeding import seeded
+        from softprompt.core.base.registry import PROMPT_LEARNERS
+        from softprompt.core.base.seeding import seeded
+        from softprompt.core.clip.prompted import PromptedCLIP
+        from softprompt.core.config.load import options_from
 
         with seeded(1, "init"):
             cls = PROMPT_LEARNERS[self.cfg.PROMPT.NAME]
@@ -94,11 +94,11 @@ class Case:
         """A training step; its teachers' text features are noise: they have a row of their own."""
         import torch
 
-        from softprompt.core.config import options_from
-        from softprompt.core.optim import Optim
-        from softprompt.core.registry import TRAINERS
-        from softprompt.core.seeding import seeded
-        from softprompt.core.trainer import Batch
+        from softprompt.core.base.registry import TRAINERS
+        from softprompt.core.base.seeding import seeded
+        from softprompt.core.config.load import options_from
+        from softprompt.core.data.batch import Batch
+        from softprompt.core.engine.optim import Optim
 
         drawn = torch.Generator().manual_seed(6)
         noise = torch.randn(len(self.names), self.clip.dim, generator=drawn).to(self.clip.device)
@@ -141,7 +141,7 @@ class Case:
         import torch
         import torch.nn.functional as F
 
-        from softprompt.core.evaluate import Classifier
+        from softprompt.core.engine.evaluate import Classifier
 
         model, images = self._model(), self._images(TEST_BATCH)
         batches = TEST_IMAGES / TEST_BATCH
@@ -180,21 +180,21 @@ class Case:
 
 def class_names(count: int) -> tuple[str, ...]:
     """Return so many of ImageNet's names, from all over the list."""
-    from softprompt.core import imagenet
+    from softprompt.core.data import imagenet
 
     names = list(imagenet.read_classnames(Path("nowhere")).values())
     return tuple(names[i * len(names) // count] for i in range(count))
 
 
 def is_reference(clip) -> bool:
-    from softprompt.core.reference.clip import ReferenceCLIP
+    from softprompt.core.studies.reference.clip import ReferenceCLIP
 
     return isinstance(clip, ReferenceCLIP)
 
 
 def official(trainer: str, clip) -> type | None:
     """The trainer that does all that the official code does, where ours leaves something out."""
-    from softprompt.core.reference.prometar import ReferenceProMetaR
+    from softprompt.core.studies.reference.prometar import ReferenceProMetaR
 
     return ReferenceProMetaR if is_reference(clip) and trainer == "prometar" else None
 

@@ -35,8 +35,8 @@ def gemm_limit(precision: str = "fp32") -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from softprompt.core.clip import PRECISIONS
-    from softprompt.core.towers.linear import PackedLinear
+    from softprompt.core.clip.fast.onednn import PackedLinear
+    from softprompt.core.clip.frozen import PRECISIONS
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = {"linear": 0.0, "packed": 0.0}

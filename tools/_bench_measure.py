@@ -17,9 +17,9 @@ def build(variant: str, size: str, precision: str = "fp32"):
     """Return a backbone with random weights as ``variant`` runs it; the reference is in fp32."""
     import torch
 
-    from softprompt.core.backbone import build_clip
-    from softprompt.core.plugins import import_built_in
-    from softprompt.core.reference.clip import ReferenceCLIP
+    from softprompt.core.base.plugins import import_built_in
+    from softprompt.core.clip.build import build_clip
+    from softprompt.core.studies.reference.clip import ReferenceCLIP
 
     import_built_in()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,7 +101,7 @@ def time_row(
     """
     import torch
 
-    from softprompt.core.reference.clip import ReferenceCLIP
+    from softprompt.core.studies.reference.clip import ReferenceCLIP
 
     clip = build("ours", size, precision)
     clips = {"ours": clip, "reference": ReferenceCLIP(clip)}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matrix import BUDGET, CONFIGS, own_options
 
-from softprompt.core.report.labels import shots_label
+from softprompt.core.protocols.report.labels import shots_label
 
 GRAM = CONFIGS / "gram"
 # name: the prompt learner, and its configurations of meta-training and of training
@@ -67,7 +67,7 @@ class Control(NamedTuple):
         return self.output / "meta" / self.learner / self.name.replace(" ", "_")
 
     def configuration(self):
-        from softprompt.core.gram.meta_config import load_meta_config
+        from softprompt.core.meta.meta_config import load_meta_config
 
         flags = {
             "OUTPUT_DIR": str(self.folder),
@@ -111,7 +111,7 @@ class Trained(NamedTuple):
         return self.output / self.learner / name / f"shots{self.shots}-seed{self.seed}"
 
     def configuration(self, **changes):
-        from softprompt.core.config import load_config
+        from softprompt.core.config.load import load_config
 
         learner, _, file = LEARNERS[self.learner]
         options = dict(CONTROLS[self.name][1])

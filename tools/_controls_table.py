@@ -21,7 +21,7 @@ def markdown(runs: list[Trained]) -> str:
     """
     from tabulate import tabulate
 
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     found = [run for run in runs if run.finished()]
     if not found:
@@ -61,7 +61,7 @@ def _seeds(runs: list[Trained]) -> str:
 
 def _main(runs: list[Trained], seeds: str) -> tuple[str, str]:
     """Return two cells, which say so where not all seeds are there."""
-    from softprompt.core.evaluate import harmonic_mean
+    from softprompt.core.engine.evaluate import harmonic_mean
 
     if not runs:
         return MISSING, MISSING

@@ -26,7 +26,9 @@ def ends_in_one_line(interrupted: str = "interrupted") -> Callable:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 1
             except Exception as error:
-                from softprompt.core.errors import UserError  # not before, for torch comes with it
+                from softprompt.core.base.errors import (
+                    UserError,  # not before, for torch comes with it
+                )
 
                 if not isinstance(error, UserError):
                     raise

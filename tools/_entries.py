@@ -24,8 +24,8 @@ class Entry(NamedTuple):
 
 def entry_of(component: str, name: str, cls: type) -> Entry:
     """Return what a class says of itself; ``component`` is the config's node, such as TRAINER."""
-    from softprompt.core.config import node_name, options_of
-    from softprompt.core.registry import place
+    from softprompt.core.base.registry import place
+    from softprompt.core.config.load import node_name, options_of
 
     text = inspect.cleandoc(cls.__doc__ or "")
     link = LINK.search(text.partition("\n\n")[0])

@@ -46,7 +46,7 @@ def markdown(cells: list[Cell]) -> str:
     """
     from tabulate import tabulate
 
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     found = {cell: scores for cell in cells if (scores := cell.scores())}
     if not found:
@@ -67,7 +67,7 @@ def markdown(cells: list[Cell]) -> str:
 
 def mean(pair: list[Cell], found: dict[Cell, tuple[float, float]]) -> str:
     """Return ``base / new / H`` of one pair's seeds, and which seeds if not all are there."""
-    from softprompt.core.results import harmonic_mean
+    from softprompt.core.engine.results import harmonic_mean
 
     there = [cell for cell in pair if cell in found]
     if not there:
@@ -126,7 +126,7 @@ def shared_settings(cells: list[Cell]) -> dict:
     Raises:
         UserError: they do not: in the budget, in a learner's options or in a pair's.
     """
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     seen: dict[tuple[str, str], tuple[Cell, dict]] = {}
     for cell in cells:

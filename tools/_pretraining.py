@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.nn import functional as F
 
-from softprompt.core.drawing import captions
+from softprompt.core.synthetic import captions
 
 CHUNKS = 4  # a batch's captions are encoded in this many groups of similar length
 

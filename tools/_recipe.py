@@ -17,7 +17,7 @@ def build_clip(recipe):
     """The recipe's CLIP as OpenAI's code would build it."""
     import open_clip
 
-    from softprompt.core.clip import FrozenCLIP
+    from softprompt.core.clip.frozen import FrozenCLIP
 
     spec = recipe.SPEC
     model = open_clip.CLIP(

@@ -15,8 +15,8 @@ def attempt(work: Callable[[], object], report: Path) -> str:
     """
     import torch
 
-    from softprompt.core.errors import UserError
-    from softprompt.core.log import logger
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.base.log import logger
 
     torch.set_num_threads(1)
     logger.setLevel(logging.INFO)
@@ -40,7 +40,7 @@ def outcomes(work: Callable, jobs: Iterable, count: int) -> Iterator[tuple[objec
     ``work`` returns "" or one line that tells what went wrong; where its process dies, the line
     tells that, and a new process takes its place. When the caller stops or dies, so do they.
     """
-    from softprompt.core.sweep.processes import Processes
+    from softprompt.core.protocols.processes import Processes
 
     processes = Processes(work, [{}] * count)
     waiting = list(jobs)[::-1]

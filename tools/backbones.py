@@ -33,10 +33,10 @@ def row(name: str) -> tuple[str, ...]:
     import torch
     from open_clip import get_model_config
 
-    from softprompt.core.backbone import bare_model
-    from softprompt.core.errors import UserError
-    from softprompt.core.hub import open_clip_name
-    from softprompt.core.towers.pick import image_tower, text_tower
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.clip.build import bare_model
+    from softprompt.core.clip.hub import open_clip_name
+    from softprompt.core.clip.towers.pick import image_tower, text_tower
 
     try:
         with torch.device("meta"):  # shapes without numbers

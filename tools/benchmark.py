@@ -95,7 +95,7 @@ def read(file: Path, how: dict) -> dict:
     Raises:
         UserError: it was not measured in this way, or is no such file.
     """
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     try:
         found = json.loads(file.read_text())
@@ -159,7 +159,7 @@ def free_gigabytes() -> float:
 
 def ask(measure: str, given: argparse.Namespace, **request) -> dict:
     """Measure in a process of its own."""
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     request |= {"measure": measure, "threads": given.threads, "size": given.size}
     request["precision"] = given.precision

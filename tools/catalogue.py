@@ -41,9 +41,9 @@ def chosen(words: list[str]) -> tuple[Entries, bool]:
     Raises:
         UserError: a word names nothing.
     """
-    from softprompt.core.config import COMPONENTS
-    from softprompt.core.errors import UserError, closest
-    from softprompt.core.registry import normalized
+    from softprompt.core.base.errors import UserError, closest
+    from softprompt.core.base.registry import normalized
+    from softprompt.core.config.load import COMPONENTS
 
     kinds = {}
     for component, registry in COMPONENTS.items():
@@ -80,7 +80,7 @@ def tables(entries: Entries) -> Iterator[str]:
     """Yield a table for each component, as wide as the terminal where its links allow."""
     from tabulate import tabulate
 
-    from softprompt.core.config import COMPONENTS
+    from softprompt.core.config.load import COMPONENTS
 
     columns = shutil.get_terminal_size((110, 24)).columns
     for component, found in entries.items():
@@ -102,7 +102,7 @@ def sheets(entries: Entries) -> Iterator[str]:
     """Yield all that is known of each entry, one after the other."""
     from tabulate import tabulate
 
-    from softprompt.core.config import COMPONENTS
+    from softprompt.core.config.load import COMPONENTS
 
     for component, found in entries.items():
         for entry in found:
@@ -120,7 +120,7 @@ def markdown(entries: Entries) -> Iterator[str]:
     """Yield a Markdown table for each component."""
     from tabulate import tabulate
 
-    from softprompt.core.config import COMPONENTS
+    from softprompt.core.config.load import COMPONENTS
 
     for component, found in entries.items():
         heads = [COMPONENTS[component].kind, "what it is", "paper", "options and defaults"]
@@ -154,8 +154,8 @@ def as_json(entries: Entries) -> str:
 @ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.plugins import import_built_in, import_plugins
-    from softprompt.core.values import coerce
+    from softprompt.core.base.plugins import import_built_in, import_plugins
+    from softprompt.core.config.values import coerce
 
     words, plugins = given.words, []
     if "PLUGINS" in words:

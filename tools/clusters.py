@@ -8,7 +8,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 from _ending import ends_in_one_line
 
-CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "gram" / "clusters.py"
+CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "meta" / "clusters.py"
 
 
 def clustering_options() -> dict:
@@ -22,7 +22,7 @@ def clustering_options() -> dict:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    from softprompt.core.gram.sources import FORMS
+    from softprompt.core.meta.sources import FORMS
 
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -58,12 +58,12 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     import torch
 
-    from softprompt.core.backbone import TINY, build_clip
-    from softprompt.core.defaults import defaults
-    from softprompt.core.gram.prepare import prepare
-    from softprompt.core.gram.sources import open_pairs
-    from softprompt.core.log import log_to_console
-    from softprompt.core.transforms import Preprocessing, evaluation_transform
+    from softprompt.core.base.log import log_to_console
+    from softprompt.core.clip.build import TINY, build_clip
+    from softprompt.core.config.defaults import defaults
+    from softprompt.core.data.transforms import Preprocessing, evaluation_transform
+    from softprompt.core.meta.prepare import prepare
+    from softprompt.core.meta.sources import open_pairs
 
     log_to_console()
     options = {name: getattr(given, name) for name in clustering_options()}

@@ -33,9 +33,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def chosen(given: argparse.Namespace) -> list[str]:
     """Return the registry keys of the datasets that were named."""
-    from softprompt.core.download.sources import SOURCES
-    from softprompt.core.errors import UserError, closest
-    from softprompt.core.registry import normalized
+    from softprompt.core.base.errors import UserError, closest
+    from softprompt.core.base.registry import normalized
+    from softprompt.core.data.sources import SOURCES
 
     known = list(SOURCES)
     names = [normalized(name) for name in given.names]
@@ -52,7 +52,7 @@ def chosen(given: argparse.Namespace) -> list[str]:
 
 def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
     """Return the root, or raise ``UserError`` for flags that do not fit together."""
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     if not given.root:
         raise UserError("--root is missing, the folder that holds the datasets")
@@ -71,7 +71,7 @@ def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
 
 
 def own_file(given: argparse.Namespace):
-    from softprompt.core.download.sources import File
+    from softprompt.core.data.sources import File
 
     if not given.url:
         return None
@@ -82,9 +82,9 @@ def own_file(given: argparse.Namespace):
 
 def download(names: list[str], root: Path, given: argparse.Namespace) -> bool:
     """Get each dataset and return whether all are there; one that fails stops no other."""
+    from softprompt.core.base.errors import UserError
     from softprompt.core.download.disk import DiskFull
     from softprompt.core.download.get import get
-    from softprompt.core.errors import UserError
 
     failed = []
     for name in names:
@@ -103,9 +103,9 @@ def download(names: list[str], root: Path, given: argparse.Namespace) -> bool:
 @ends_in_one_line("interrupted; the same command goes on where this one stopped")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
+    from softprompt.core.base.log import log_to_console
+    from softprompt.core.base.plugins import import_built_in
     from softprompt.core.download import check, report
-    from softprompt.core.log import log_to_console
-    from softprompt.core.plugins import import_built_in
 
     log_to_console()
     names = chosen(given)

@@ -54,7 +54,7 @@ def plan(given: argparse.Namespace) -> tuple[list[Control], list[Trained]]:
 
 def meta_train_one(control: Control) -> str:
     """Meta-train in a worker; return "" or, in one line, what went wrong."""
-    from softprompt.core.gram.meta_run import meta_train
+    from softprompt.core.meta.meta_run import meta_train
 
     return attempt(
         lambda: meta_train(control.configuration(), resume=True),
@@ -64,7 +64,7 @@ def meta_train_one(control: Control) -> str:
 
 def train_one(run: Trained) -> str:
     """Train and evaluate in a worker; return "" or, in one line, what went wrong."""
-    from softprompt.core.run import evaluate, train
+    from softprompt.core.engine.run import evaluate, train
 
     def work() -> None:
         train(run.configuration(), resume=True, shared=shared())
@@ -82,7 +82,7 @@ def run_missing(work, jobs: list, count: int) -> int:
 
 @ends_in_one_line("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     given = parse(arguments)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each worker; --jobs shares out the cores

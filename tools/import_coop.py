@@ -62,9 +62,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def official_keys(given: argparse.Namespace) -> tuple[dict, dict]:
     """Return what files, flags and pairs set, in the official order, and the pairs alone."""
-    from softprompt.core.config import paired
-    from softprompt.core.official.config import read_official
-    from softprompt.core.official.settings import literal
+    from softprompt.core.config.load import paired
+    from softprompt.core.coop.config import read_official
+    from softprompt.core.coop.settings import literal
 
     keys = {}
     for file in (given.dataset_config_file, given.config_file):
@@ -81,14 +81,12 @@ def official_keys(given: argparse.Namespace) -> tuple[dict, dict]:
 
 def import_run(given: argparse.Namespace) -> None:
     """Write the run of ``given.checkpoint``, and print what of it was left out."""
-    from softprompt.core import checkpoint
-    from softprompt.core.checkpoint import prompt_header
-    from softprompt.core.config import load_config
-    from softprompt.core.errors import UserError
-    from softprompt.core.log import log_to_file, logger
-    from softprompt.core.official.config import check_known
-    from softprompt.core.official.files import find_checkpoint
-    from softprompt.core.official.importing import (
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.base.log import log_to_file, logger
+    from softprompt.core.config.load import load_config
+    from softprompt.core.coop.config import check_known
+    from softprompt.core.coop.files import find_checkpoint
+    from softprompt.core.coop.importing import (
         build_learner,
         check_backbone,
         choose_method,
@@ -96,10 +94,12 @@ def import_run(given: argparse.Namespace) -> None:
         names_of_classes,
         read_prompts,
     )
-    from softprompt.core.official.outline import backbone_with
-    from softprompt.core.official.reading import read_checkpoint
-    from softprompt.core.official.tensors import sort_names
-    from softprompt.core.run_folder import run_folder, write_config
+    from softprompt.core.coop.outline import backbone_with
+    from softprompt.core.coop.reading import read_checkpoint
+    from softprompt.core.coop.tensors import sort_names
+    from softprompt.core.engine import checkpoint
+    from softprompt.core.engine.checkpoint import prompt_header
+    from softprompt.core.engine.run_folder import run_folder, write_config
 
     if not given.checkpoint:
         raise UserError("give the CHECKPOINT to import, or --config-only FILE; --help tells more")
@@ -151,12 +151,12 @@ def import_run(given: argparse.Namespace) -> None:
 
 def write_config_file(given: argparse.Namespace) -> None:
     """Write our YAML for an official one, and print what of it was left out."""
-    from softprompt.core.config import load_config
-    from softprompt.core.errors import UserError
-    from softprompt.core.log import logger
-    from softprompt.core.official.config import check_known
-    from softprompt.core.official.importing import build_learner, choose_method, configuration
-    from softprompt.core.yaml_files import tree_of
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.base.log import logger
+    from softprompt.core.config.load import load_config
+    from softprompt.core.config.yaml_files import tree_of
+    from softprompt.core.coop.config import check_known
+    from softprompt.core.coop.importing import build_learner, choose_method, configuration
 
     keys, pairs = official_keys(given)
     places = [Path(given.config_file)] if given.config_file else []
@@ -179,7 +179,7 @@ def write_config_file(given: argparse.Namespace) -> None:
 
 
 def report(lines: list[str], from_yaml: bool, method: str) -> None:
-    from softprompt.core.log import logger
+    from softprompt.core.base.log import logger
 
     if not from_yaml:
         logger.info(f"no --config-file: what is not given is as in the usual YAML of {method}")
@@ -194,8 +194,8 @@ def listed(names: list[str]) -> str:
 @ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.log import log_to_console
-    from softprompt.core.plugins import import_built_in
+    from softprompt.core.base.log import log_to_console
+    from softprompt.core.base.plugins import import_built_in
 
     log_to_console()
     import_built_in()

@@ -29,9 +29,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 @ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.errors import UserError
-    from softprompt.core.fewshot import draw_shots, list_sha256
-    from softprompt.core.splits import read_split
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.data.fewshot import draw_shots, list_sha256
+    from softprompt.core.data.splits import read_split
 
     if given.shots < 1 or given.seed < 0:
         raise UserError(

@@ -50,7 +50,7 @@ def _options_last(arguments: list[str]) -> list[str]:
 @functools.cache
 def own_options(component: str, name: str, file: Path) -> dict:
     """Return what a configuration sets for the learner or trainer of that name."""
-    from softprompt.core.config import load_config, node_name
+    from softprompt.core.config.load import load_config, node_name
 
     cfg = load_config(str(file)) if file.is_file() else None
     if cfg is None or cfg[component].NAME != name:
@@ -67,7 +67,7 @@ def trainer_file(trainer: str, learner: str) -> Path:
 
 def configuration(cell: Cell, pairs: list[str]):
     """Return the configuration of a cell's run."""
-    from softprompt.core.config import load_config
+    from softprompt.core.config.load import load_config
 
     learner_file = CONFIGS / cell.learner / "tiny.yaml"
     flags = {
@@ -87,8 +87,8 @@ def plan(given: argparse.Namespace) -> list[Cell]:
     Raises:
         UserError: there is no such learner or trainer, or an option cannot be what it is.
     """
-    from softprompt.core.errors import UserError
-    from softprompt.core.registry import PROMPT_LEARNERS, TRAINERS
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.base.registry import PROMPT_LEARNERS, TRAINERS
 
     output = Path(given.output_dir).expanduser()
     for key in OWN:
@@ -115,16 +115,16 @@ def plan(given: argparse.Namespace) -> list[Cell]:
 
 
 def _chosen(registry, names: list[str] | None) -> list[str]:
-    from softprompt.core.registry import normalized
+    from softprompt.core.base.registry import normalized
 
     return list(dict.fromkeys(map(normalized, names))) if names else registry.names()
 
 
 def trained_by_none(cfg, pairs: list[str]) -> list[str]:
     """Return the registered learners that have nothing to train."""
-    from softprompt.core.backbone import build_clip
-    from softprompt.core.config import options_from
-    from softprompt.core.registry import PROMPT_LEARNERS
+    from softprompt.core.base.registry import PROMPT_LEARNERS
+    from softprompt.core.clip.build import build_clip
+    from softprompt.core.config.load import options_from
 
     clip = build_clip(cfg.MODEL.BACKBONE.NAME, "")  # what can be trained shows without weights
     found = []
@@ -142,14 +142,14 @@ def trained_by_none(cfg, pairs: list[str]) -> list[str]:
 @functools.cache
 def shared():
     """What the runs of this process have in common."""
-    from softprompt.core.shared import Shared
+    from softprompt.core.engine.shared import Shared
 
     return Shared()
 
 
 def run_cell(job: tuple[Cell, list[str]]) -> str:
     """Run one cell in a worker; return "" or, in one line, what went wrong."""
-    from softprompt.core.run import evaluate, train
+    from softprompt.core.engine.run import evaluate, train
 
     cell, pairs = job
 
@@ -165,7 +165,7 @@ def run_cell(job: tuple[Cell, list[str]]) -> str:
 
 def run_missing(cells: list[Cell], pairs: list[str], jobs: int) -> int:
     """Run what has not finished and return how many runs failed."""
-    from softprompt.core.run_folder import run_folder
+    from softprompt.core.engine.run_folder import run_folder
 
     for cell in cells:  # a folder of other settings is refused before hours are spent
         run_folder(configuration(cell, pairs), resume=True)

@@ -26,10 +26,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 @ends_in_one_line("interrupted; --resume goes on after the last validation")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.gram.meta_config import load_meta_config
-    from softprompt.core.gram.meta_run import meta_train
-    from softprompt.core.log import log_to_console
-    from softprompt.core.parallel import processes
+    from softprompt.core.base.log import log_to_console
+    from softprompt.core.base.parallel import processes
+    from softprompt.core.meta.meta_config import load_meta_config
+    from softprompt.core.meta.meta_run import meta_train
 
     log_to_console()
     config_file = given.config_file

@@ -29,10 +29,10 @@ class Replay:
     def __init__(self, record: dict, recipe):
         import torch
 
-        from softprompt.core.model import PromptedCLIP
-        from softprompt.core.official import from_command_line
-        from softprompt.core.plugins import import_built_in
-        from softprompt.core.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
+        from softprompt.core.base.plugins import import_built_in
+        from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
+        from softprompt.core.clip.prompted import PromptedCLIP
+        from softprompt.core.coop import from_command_line
 
         import_built_in()
         self.record = record
@@ -59,8 +59,8 @@ class Replay:
 
     def start(self, module, shapes: dict, seed: int, std: float) -> None:
         """Give a module the recorded start values."""
-        from softprompt.core.errors import UserError
-        from softprompt.core.official import our_name
+        from softprompt.core.base.errors import UserError
+        from softprompt.core.coop import our_name
 
         values = self.recipe.init(shapes, seed, std)
         named = {our_name(self.method, name): value for name, value in values.items()}
@@ -92,8 +92,8 @@ class Replay:
 
     def run(self) -> dict[str, float]:
         """Compare everything the record holds and return the worst errors."""
-        from softprompt.core.official import our_name
-        from softprompt.core.trainer import Batch
+        from softprompt.core.coop import our_name
+        from softprompt.core.data.batch import Batch
 
         images, labels, test_images = self.recipe.batches()
         self.compare_tokens()
@@ -149,7 +149,7 @@ class Replay:
                 self.compare("loss", ratio(abs(value - official), abs(official)))
 
     def compare_updates(self, step: dict, seen: dict) -> None:
-        from softprompt.core.official import our_name
+        from softprompt.core.coop import our_name
 
         if len(seen["updates"]) != len(step["updates"]):
             self.compare("gradient", float("inf"))
@@ -225,7 +225,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     import torch
 
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
 
     try:
         record = json.loads(given.record.read_text())

@@ -42,8 +42,8 @@ def files(words: list[str]) -> list[str]:
     Raises:
         UserError: a folder holds no pictures, or a pattern matches nothing.
     """
-    from softprompt.core.dataset import is_picture
-    from softprompt.core.errors import UserError
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.data.pictures import is_picture
 
     found = []
     for word in words:
@@ -95,8 +95,8 @@ def show(predictions, classnames: tuple[str, ...], count: int, as_json: bool) ->
 @ends_in_one_line()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.errors import UserError
-    from softprompt.core.predictor import Predictor
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.engine.predictor import Predictor
 
     if given.top < 1:
         raise UserError(f"--top is {given.top}, but must be at least 1")

@@ -2,7 +2,7 @@
 
     python tools/pretrain_tiny.py
 
-draws a pool of captioned pictures (softprompt.core.drawing.captions), then trains the towers of
+draws a pool of captioned pictures (softprompt.core.synthetic.captions), then trains the towers of
 core/assets/tiny.json from scratch with CLIP's loss. It takes half an hour on two free cores.
 """
 

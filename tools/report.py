@@ -27,9 +27,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
     parser.add_argument("--output", metavar="FILE", help="write to this file, not to the screen")
     given = parser.parse_args(arguments)
-    from softprompt.core.report.build import build_report
-    from softprompt.core.report.formats import RENDERERS
-    from softprompt.core.runs import find_runs
+    from softprompt.core.protocols.report.build import build_report
+    from softprompt.core.protocols.report.formats import RENDERERS
+    from softprompt.core.protocols.runs import find_runs
 
     text = RENDERERS[given.format](build_report(find_runs(given.folders)))
     if not given.output:

@@ -70,7 +70,7 @@ def _options_first(arguments: list[str]) -> list[str]:
 
 def file_of(name: str, *places: str) -> str:
     """Return the first of these files that is there, as the shell tools look for it."""
-    from softprompt.core.errors import UserError, closest
+    from softprompt.core.base.errors import UserError, closest
 
     for place in (Path(name).expanduser(), *(REPOSITORY / place for place in places)):
         if place.is_file():
@@ -82,7 +82,7 @@ def file_of(name: str, *places: str) -> str:
 
 
 def cells_of(given: argparse.Namespace) -> list:
-    from softprompt.core.sweep.cells import plan
+    from softprompt.core.protocols.cells import plan
 
     return plan(
         given.protocol,
@@ -98,10 +98,10 @@ def cells_of(given: argparse.Namespace) -> list:
 
 def run(cells: list, given: argparse.Namespace) -> dict[str, str]:
     """Run what is missing; return the errors of the cells that failed, by their names."""
-    from softprompt.core.sweep.drive import drive
-    from softprompt.core.sweep.engines import workers_of
-    from softprompt.core.sweep.progress import Progress
-    from softprompt.core.sweep.queue import Queue
+    from softprompt.core.protocols.drive import drive
+    from softprompt.core.protocols.engines import workers_of
+    from softprompt.core.protocols.progress import Progress
+    from softprompt.core.protocols.queue import Queue
 
     queue = Queue(cells, given.retries)
     progress = Progress(queue)
@@ -119,9 +119,9 @@ def run(cells: list, given: argparse.Namespace) -> dict[str, str]:
 
 
 def print_report(cells: list) -> None:
-    from softprompt.core.report.build import build_report
-    from softprompt.core.report.tabulated import as_text
-    from softprompt.core.runs import find_runs
+    from softprompt.core.protocols.report.build import build_report
+    from softprompt.core.protocols.report.tabulated import as_text
+    from softprompt.core.protocols.runs import find_runs
 
     print(f"\n{as_text(build_report(find_runs([cell.folder for cell in cells])))}")
 
@@ -129,8 +129,8 @@ def print_report(cells: list) -> None:
 @ends_in_one_line("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.errors import UserError
-    from softprompt.core.sweep.check import check_engine
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.protocols.check import check_engine
 
     for name, least in (("jobs", 0), ("retries", 0)):
         if getattr(given, name) < least:
@@ -138,7 +138,7 @@ def main(arguments: list[str]) -> int:
     check_engine(given.engine, given.jobs, address=given.address, options=given.slurm)
     cells = cells_of(given)
     if given.dry_run:
-        from softprompt.core.sweep.cost import listing
+        from softprompt.core.protocols.cost import listing
 
         print(listing(cells))
         return 0

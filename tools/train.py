@@ -58,14 +58,17 @@ def sources(given: argparse.Namespace) -> tuple[str, dict]:
 @ends_in_one_line("interrupted; --resume goes on after the last finished epoch")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.config import load_config
-    from softprompt.core.log import log_to_console
-    from softprompt.core.parallel import processes
+    from softprompt.core.base.log import log_to_console
+    from softprompt.core.base.parallel import processes
+    from softprompt.core.config.load import load_config
 
     log_to_console()
     config_file, flags = sources(given)
     cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
-    from softprompt.core.run import evaluate, train  # takes a second, so mistakes are told first
+    from softprompt.core.engine.run import (  # takes a second, so mistakes are told first
+        evaluate,
+        train,
+    )
 
     with processes(cfg.USE_CUDA):
         if given.eval_only:

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Features, Trainer
-from softprompt.core.gram import meta_file
-from softprompt.core.gram.rows import prompts_images
+from softprompt.core.clip.prompted import prompts_images
+from softprompt.core.meta import meta_file
 
 MEMORY = 0.9  # of the task condition, where a batch is a single image
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Trainer
-from softprompt.core.templates import templates_of
+from softprompt.core.prompts.templates import templates_of
 
 
 @TRAINERS.register("lasp")

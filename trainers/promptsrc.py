@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Trainer, UserError
-from softprompt.core.optim import Optim
-from softprompt.core.templates import imagenet_templates
+from softprompt.core.engine.optim import Optim
+from softprompt.core.prompts.templates import imagenet_templates
 
 TEMPLATES = 60  # the official teacher uses the first 60 of CLIP's 80 ImageNet templates
 

@@ -10,10 +10,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from softprompt.core.dataset import Item, missing_files
-from softprompt.core.download.sources import SOURCES
-from softprompt.core.errors import UserError
-from softprompt.core.registry import DATASETS
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import DATASETS
+from softprompt.core.data.dataset import Item, missing_files
+from softprompt.core.data.sources import SOURCES
 
 AT_ONCE = 64  # pictures that a process is given
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from softprompt.core.errors import UserError
+from softprompt.core.base.errors import UserError
 
 CHUNK = 1 << 20
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from softprompt.core.base.log import logger
 from softprompt.core.download.disk import (
     CHUNK,
     DiskFull,
@@ -15,7 +16,6 @@ from softprompt.core.download.disk import (
     sha256_of,
     writing_to,
 )
-from softprompt.core.log import logger
 
 TIMEOUT = (15, 60)  # seconds to connect, and between two chunks
 WAITS = (1, 4, 15)  # seconds before the next attempt, after attempts that brought nothing

@@ -6,18 +6,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from softprompt.core.dataset import Dataset
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import logger
+from softprompt.core.base.registry import DATASETS
+from softprompt.core.data.dataset import Dataset
+from softprompt.core.data.sources import SOURCES, Entry, File
+from softprompt.core.data.splits import SplitFileDataset, read_split
 from softprompt.core.download.disk import SourceError, publish, sha256_of, writing_to
 from softprompt.core.download.drive import SCHEME, fetch_drive
 from softprompt.core.download.fetch import fetch
 from softprompt.core.download.ilsvrc import arrange
 from softprompt.core.download.make_split import make_split
 from softprompt.core.download.place import WORK, absent_parts, has_split, place, write_packaged
-from softprompt.core.download.sources import SOURCES, Entry, File
-from softprompt.core.errors import UserError
-from softprompt.core.log import logger
-from softprompt.core.registry import DATASETS
-from softprompt.core.splits import SplitFileDataset, read_split
 
 
 def get(

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import logger
 from softprompt.core.download.archive import ArchiveError, unpack
 from softprompt.core.download.disk import publish
 from softprompt.core.download.place import WORK
-from softprompt.core.errors import UserError
-from softprompt.core.log import logger
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"  # says which class a validation picture is of

@@ -4,14 +4,15 @@ import json
 import random
 from pathlib import Path
 
-from softprompt.core.dataset import SPLITS, list_folders, list_pictures, read_lines
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import logger
+from softprompt.core.data.dataset import SPLITS, read_lines
+from softprompt.core.data.pictures import list_folders, list_pictures
+from softprompt.core.data.sources import Entry
+from softprompt.core.data.splits import SplitFileDataset
 from softprompt.core.download.disk import publish, writing_to
 from softprompt.core.download.fetch import fetch
 from softprompt.core.download.place import WORK
-from softprompt.core.download.sources import Entry
-from softprompt.core.errors import UserError
-from softprompt.core.log import logger
-from softprompt.core.splits import SplitFileDataset
 
 SEED = 1
 NOTE = "made by tools/download.py --make-split with random.Random({}); not CoOp's published split"

@@ -3,12 +3,12 @@
 import shutil
 from pathlib import Path
 
-from softprompt.core.dataset import Dataset
+from softprompt.core.base.errors import UserError
+from softprompt.core.data.dataset import Dataset
+from softprompt.core.data.sources import Entry
+from softprompt.core.data.splits import PUBLISHED, SplitFileDataset, read_bytes
 from softprompt.core.download.archive import ArchiveError, unpack
 from softprompt.core.download.disk import publish, writing_to
-from softprompt.core.download.sources import Entry
-from softprompt.core.errors import UserError
-from softprompt.core.splits import PUBLISHED, SplitFileDataset, read_bytes
 
 WORK = ".download"  # in the dataset's folder, so on the same disk
 

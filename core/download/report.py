@@ -4,10 +4,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from softprompt.core.data.sources import SOURCES, File
 from softprompt.core.download.check import Finding
 from softprompt.core.download.get import sources_of
 from softprompt.core.download.place import absent_parts
-from softprompt.core.download.sources import SOURCES, File
 
 SHOWN = 10  # pictures named below the table, of each dataset
 

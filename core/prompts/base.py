@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softprompt.core.errors import UserError
+from softprompt.core.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import PromptLearner, Prompts, context
-from softprompt.core.registry import PROMPT_LEARNERS
 
 BOTTLENECK = 16  # the hidden layer is this many times narrower than the image feature
 

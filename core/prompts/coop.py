@@ -5,9 +5,9 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from softprompt.core.errors import UserError
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import PromptLearner, Prompts, context
-from softprompt.core.registry import PROMPT_LEARNERS
 
 POSITIONS = ("end", "middle", "front")
 

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from softprompt.core.errors import UserError
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     PromptLearner,
     Prompts,
@@ -10,7 +11,6 @@ from softprompt.core.prompts.base import (
     context,
     random_vectors,
 )
-from softprompt.core.registry import PROMPT_LEARNERS
 
 
 @PROMPT_LEARNERS.register("language_only")

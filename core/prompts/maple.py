@@ -4,7 +4,8 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
-from softprompt.core.errors import UserError
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     PromptLearner,
     Prompts,
@@ -12,7 +13,6 @@ from softprompt.core.prompts.base import (
     context,
     random_vectors,
 )
-from softprompt.core.registry import PROMPT_LEARNERS
 
 
 @PROMPT_LEARNERS.register("maple")

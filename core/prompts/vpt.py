@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from softprompt.core.errors import UserError
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import PromptLearner, Prompts, check_depth, random_vectors
-from softprompt.core.registry import PROMPT_LEARNERS
 
 
 @PROMPT_LEARNERS.register("vpt")

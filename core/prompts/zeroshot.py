@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 from torch import Tensor
 
+from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import PromptLearner, Prompts
-from softprompt.core.registry import PROMPT_LEARNERS
-from softprompt.core.templates import PLAIN, templates_of
+from softprompt.core.prompts.templates import PLAIN, templates_of
 
 NO_DATASET = SimpleNamespace(templates={})
 

@@ -1,0 +1,69 @@
+"""Importing what registers itself: the built-in folders, entry points and what PLUGINS lists."""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from softprompt.core.base.errors import UserError
+
+BUILT_IN = ("softprompt.core.prompts", "softprompt.trainers", "softprompt.datasets")
+ENTRY_POINTS = "softprompt.plugins"
+
+
+def import_built_in() -> None:
+    """Import every module of the built-in folders and every installed plugin package."""
+    for folder in BUILT_IN:
+        package = importlib.import_module(folder)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{folder}.{module.name}")
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            entry.load()
+        except UserError:
+            raise
+        except Exception as error:  # a broken package must be named, whatever it raises
+            raise UserError(
+                f"the installed plugin {entry.name!r} ({entry.value}) cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def import_plugins(plugins, folder: Path | None = None) -> None:
+    """Import dotted modules or ``.py`` files, relative ones to here or else to ``folder``."""
+    for plugin in plugins:
+        try:
+            if plugin.endswith(".py"):
+                _import_file(plugin, folder)
+            else:
+                importlib.import_module(plugin)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a plugin raises, the user must learn which one
+            raise UserError(
+                f"PLUGINS names {plugin!r}, which cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _import_file(plugin: str, folder: Path | None) -> None:
+    given = Path(plugin).expanduser()
+    places = [given] if given.is_absolute() or folder is None else [given, folder / given]
+    found = next((place.resolve() for place in places if place.is_file()), None)
+    if found is None:
+        looked = " and ".join(str(place.absolute()) for place in places)
+        raise UserError(f"PLUGINS names {plugin!r}, but there is no such file; looked at {looked}")
+    name = f"softprompt_plugin_{found.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and Path(loaded.__file__ or "") == found:
+        return
+    spec = importlib.util.spec_from_file_location(name, found)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

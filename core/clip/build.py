@@ -1,0 +1,237 @@
+"""From a backbone's name and weights to a ``FrozenCLIP``."""
+
+import functools
+import json
+import logging
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from softprompt.core.base.errors import UserError, closest, reason
+from softprompt.core.base.files import ASSETS
+from softprompt.core.base.seeding import seeded
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.clip.hub import (
+    COOP_NAMES,
+    QUICK,
+    entries_of,
+    entry_of,
+    fetched,
+    open_clip_name,
+)
+from softprompt.core.clip.towers.pick import image_tower, text_tower
+from softprompt.core.clip.weights import load_weights
+
+TINY = "tiny"  # the small CLIP that comes with the package
+RANDOM = "random"
+TOLERANCE = 1e-3  # between our walk through a model and its own, relative; rounding is below 1e-5
+
+
+def build_clip(
+    name: str,
+    pretrained: str,
+    precision: str = "fp32",
+    device: str | torch.device = "cpu",
+    **options,
+) -> FrozenCLIP:
+    """Return a frozen CLIP.
+
+    Args:
+        name: CoOp's or open_clip's name of the architecture, or "tiny".
+        pretrained: one of open_clip's tags, a weight file (OpenAI's archive, a state dict, a
+            safetensors file or an open_clip checkpoint), or "" for random weights.
+        options: further ones of ``FrozenCLIP``.
+
+    Raises:
+        UserError: no such architecture, its towers cannot be run exactly with prompts, or its
+            tokenizer or weights are not to be had.
+    """
+    file = Path(pretrained).expanduser() if pretrained else None
+    is_file = file is not None and file.is_file()
+    if name == TINY:
+        if pretrained not in ("", TINY) and not is_file:
+            raise UserError(
+                f"MODEL.BACKBONE.PRETRAINED {pretrained!r} is neither a file nor {TINY!r}, the "
+                f"weights that come with the backbone {TINY}"
+            )
+        model, tokenizer = _tiny()
+        if pretrained == TINY:
+            file = ASSETS / "tiny.safetensors"
+    else:
+        entry = entry_of(name, pretrained) if pretrained and not is_file else {}
+        model = bare_model(name, entry)
+        tokenizer = _tokenizer(name)
+        if entry:
+            file = fetched(name, pretrained, entry)
+    if pretrained:
+        load_weights(model, str(file))
+    clip = FrozenCLIP(
+        model,
+        tokenizer,
+        name=name,
+        weights=pretrained or RANDOM,
+        precision=precision,
+        device=device,
+        **options,
+    )
+    _check_walk(clip)
+    return clip
+
+
+def configured_clip(cfg: CfgNode) -> FrozenCLIP:
+    """Return the frozen CLIP that a configuration asks for."""
+    model = cfg.MODEL
+    return build_clip(
+        model.BACKBONE.NAME,
+        model.BACKBONE.PRETRAINED,
+        model.PRECISION,
+        "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu",
+        memory_limit=model.MEMORY_LIMIT,
+        packed=model.PACKED,
+    )
+
+
+def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
+    """Return the class names made of tokens that the backbone has never been trained on."""
+    if clip.weights != TINY:
+        return []
+    from safetensors import safe_open
+
+    with safe_open(ASSETS / "tiny.safetensors", "pt") as opened:
+        trained = set(opened.get_tensor("token_embedding.rows").tolist())
+    words = clip.text.tokens.words([name.replace("_", " ") for name in classnames])
+    return [name for name, ids in zip(classnames, words, strict=True) if not set(ids) <= trained]
+
+
+def warnings_of(clip: FrozenCLIP, classnames) -> list[str]:
+    """Return what a reader of this backbone's numbers on these classes must know."""
+    found = []
+    if clip.weights == RANDOM:
+        found.append(
+            f"RANDOM WEIGHTS: {clip.name} was not pretrained (MODEL.BACKBONE.PRETRAINED "
+            '""), so accuracies are near chance'
+        )
+    words = untrained_words(clip, classnames)
+    if words:
+        found.append(
+            f"the backbone {clip.name} has never seen the words of {len(words)} class "
+            f"names ({', '.join(words[:5])}{' ...' if len(words) > 5 else ''})"
+        )
+    return found
+
+
+def bare_model(
+    name: str, entry: dict | None = None, device: str | torch.device = "cpu"
+) -> nn.Module:
+    """Return one of open_clip's models with random weights.
+
+    Args:
+        entry: what open_clip knows of the weights to come, if it does.
+
+    Raises:
+        UserError: there is no such model, or it cannot be run exactly with prompts.
+    """
+    import open_clip
+
+    known, plain = open_clip.list_models(), open_clip_name(name)
+    if plain not in known:
+        raise UserError(
+            f"no backbone named {name!r}{closest(name, [*known, *COOP_NAMES, TINY])}; there are "
+            f"{', '.join(COOP_NAMES)}, {TINY}, and open_clip's models (open_clip.list_models())"
+        )
+    config = open_clip.get_model_config(plain)["text_cfg"]
+    if "hf_model_name" in config:  # building it alone would need the network
+        raise UserError(
+            f"the text tower of {name} is {config['hf_model_name']} from Hugging Face, which "
+            "cannot be prompted here; the README's table of backbones names those that can"
+        )
+    # An activation is part of what the weights were trained with, so theirs decides.
+    quick = entry.get("quick_gelu", False) if entry else name in COOP_NAMES or QUICK in name
+    with _quiet(), seeded(0, "random weights"):  # all runs with random weights have the same ones
+        model = open_clip.create_model(
+            plain, device=device, pretrained_text=False, quick_gelu=quick
+        )
+    image_tower(model.visual)
+    text_tower(model, None)
+    _set_statistics(model, [entry] if entry else entries_of(plain))
+    return model
+
+
+def _tokenizer(name: str):
+    import open_clip
+
+    plain = open_clip_name(name)
+    try:
+        with _quiet():
+            return open_clip.get_tokenizer(plain)
+    except Exception as error:  # whatever transformers, the network and the hub raise
+        hub = open_clip.get_model_config(plain)["text_cfg"].get("hf_tokenizer_name")
+        raise UserError(
+            f"the tokenizer of {name}, {hub} on the Hugging Face hub, is not to be had "
+            f"({reason(error)}); where there is a network, `pip install transformers "
+            f'sentencepiece` and `python -c "import open_clip; '
+            f"open_clip.get_tokenizer('{plain}')\"` get it"
+        ) from None
+
+
+def _tiny() -> tuple[nn.Module, object]:
+    import open_clip
+
+    config = json.loads((ASSETS / "tiny.json").read_text())
+    with seeded(0, "random weights"):
+        model = open_clip.CLIP(**config)
+    statistics = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    _set_statistics(model, [statistics])
+    return model, _clips_tokenizer(model.context_length)
+
+
+@functools.cache
+def _clips_tokenizer(length: int):
+    """CLIP's tokenizer, whose merges take as long to read as the small CLIP to build."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=length)
+
+
+def _set_statistics(model: nn.Module, entries: list[dict]) -> None:
+    """Give the model the pixel mean and deviation that all ``entries`` share, if they do."""
+    from open_clip.model import set_model_preprocess_cfg
+
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    shared = dict(getattr(model.visual, "preprocess_cfg", {}))
+    for key in keys:
+        values = {entry[key] for entry in entries if key in entry}
+        if len(values) == 1:
+            shared[key] = values.pop()
+    set_model_preprocess_cfg(model, shared)
+
+
+def _check_walk(clip: FrozenCLIP) -> None:
+    """Refuse a model whose modules another open_clip or timm puts together in another way."""
+    error = clip.unprompted_error()
+    if not error < TOLERANCE:
+        import open_clip
+        import timm
+
+        raise UserError(
+            f"without prompts {clip.name} gives other features here than open_clip "
+            f"{open_clip.__version__} with timm {timm.__version__} does (relative difference "
+            f"{error:.1e}); it was tested with open_clip 3.3.0 and timm 1.0.31"
+        )
+
+
+@contextmanager
+def _quiet():
+    """Keep open_clip from warning on the root logger; that weights are random is said by us."""
+    root, none = logging.getLogger(), logging.NullHandler()
+    level = root.level
+    root.addHandler(none)  # without any, logging.warning() would install one for good
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(none)

@@ -1,0 +1,34 @@
+"""What a feature depends on beside the picture: the frozen model and its arithmetic."""
+
+import hashlib
+import platform
+from importlib.metadata import version
+
+import torch
+from torch import nn
+
+# Their versions may change a feature's last bits, or what a transform does.
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "pillow")
+
+
+def model_fingerprint(clip) -> str:
+    """Return a hash of a frozen CLIP's weights, its modules, its precision and where it runs."""
+    device = clip.device.type
+    where = (
+        (torch.cuda.get_device_name(clip.device), torch.backends.cuda.matmul.allow_tf32)
+        if device == "cuda"
+        else (platform.machine(), torch.backends.cpu.get_cpu_capability(), clip.packed)
+    )
+    versions = [(package, version(package)) for package in PACKAGES]
+    # Modules tell of what no weight says, such as the activation.
+    said = (clip.name, repr(clip.model), clip.precision, device, *where, versions)
+    return hashlib.sha256(repr((weights_fingerprint(clip.model), *said)).encode()).hexdigest()
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Return a hash of a model's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

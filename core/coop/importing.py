@@ -1,0 +1,177 @@
+"""An official run in our terms: which method it is, our configuration, and its prompts."""
+
+from pathlib import Path
+
+from torch import Tensor
+from yacs.config import CfgNode
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import PROMPT_LEARNERS
+from softprompt.core.config.load import options_from
+from softprompt.core.coop.config import is_of_method, our_dataset, our_keys
+from softprompt.core.coop.defaults import UNSAID, UNSAID_BY
+from softprompt.core.coop.files import classnames_of
+from softprompt.core.coop.outline import other_shape, outline
+from softprompt.core.coop.reading import Stored
+from softprompt.core.coop.settings import from_keys, method_named
+from softprompt.core.coop.tensors import fits, methods_of, values_held
+from softprompt.core.data.dataset import read_lines
+from softprompt.core.prompts.base import PromptLearner
+
+SHARED_NODES = ("COOP",)  # of several methods, so they tell none
+SUBSETS = ("all", "base", "new")
+
+
+def choose_method(trainer: str, tensors: dict, keys: dict, places: list[Path]) -> tuple[str, str]:
+    """Return the official method and, where nobody said it, how it was found.
+
+    Args:
+        trainer: its name, or "".
+        tensors: of the checkpoint, by official name; empty if there is none.
+        keys: official key to value.
+        places: the checkpoint and the YAML file, whose folders are often named by the method.
+
+    Raises:
+        UserError: it is none, is not clear, or is not that of the tensors.
+    """
+    found = methods_of(tensors) if tensors else ()
+    if trainer:
+        method = method_named(trainer)
+        if found and not fits(method, found):
+            raise UserError(
+                f"{places[0]} holds the prompts of {' or '.join(found)}, not those of {method}"
+            )
+        return method, ""
+    if len(found) == 1:
+        return found[0], "as its tensors tell"
+    nodes = [key.split(".")[1] for key in keys if key.startswith("TRAINER.")]
+    hints = [node for node in nodes if node not in SHARED_NODES]
+    hints += [part for place in places for part in reversed(place.absolute().parts[:-1])]
+    for hint in (str(keys.get("LOSS.NAME", "")), *hints):
+        try:
+            method = method_named(hint)
+        except UserError:
+            continue
+        if not found or fits(method, found):
+            return method, f"as {hint!r} tells"
+    what = f"{places[0]} holds the prompts of {' or '.join(found)}" if found else "no method given"
+    raise UserError(f"{what}; say which with --trainer")
+
+
+def configuration(
+    method: str, keys: dict, from_yaml: bool, tensors: dict[str, Stored], epoch: int | None
+) -> tuple[dict, list[str]]:
+    """Return our configuration by dotted key, and a line for each official key left out.
+
+    Args:
+        keys: all official keys with their values.
+        from_yaml: whether the method's YAML file is among them, so that what it leaves open is
+            Dassl's default instead of the official YAML file's.
+        tensors: of the checkpoint, by our name.
+        epoch: of the checkpoint.
+
+    Raises:
+        UserError: the backbone is not known, or the keys have no counterpart together.
+    """
+    if not keys.get("MODEL.BACKBONE.NAME"):
+        raise UserError(
+            "MODEL.BACKBONE.NAME is not set; the official YAML has it, so give --config-file, or "
+            "give --backbone, such as ViT-B/16"
+        )
+    unsaid = UNSAID | UNSAID_BY.get(method, {}) if from_yaml else {}
+    held = {}
+    if tensors:
+        held = values_held(method, {name: value.shape for name, value in tensors.items()})
+        held |= {"MAX_EPOCH": epoch} if epoch and not from_yaml else {}
+    clip = outline(keys["MODEL.BACKBONE.NAME"])
+    setting, lines = from_keys(
+        method,
+        {key: value for key, value in keys.items() if is_of_method(key)},
+        our_dataset(str(keys.get("DATASET.NAME", ""))),
+        unsaid={key: value for key, value in unsaid.items() if is_of_method(key)},
+        held=held,
+        text_layers=clip.text_depth,
+        image_layers=clip.image_depth,
+    )
+    ours, others = our_keys(setting, unsaid | keys)
+    return ours, lines + others
+
+
+def build_learner(cfg: CfgNode, classnames: tuple[str, ...] = ()) -> PromptLearner:
+    """Return the prompt learner of a configuration, for its shapes; no weights are loaded.
+
+    Raises:
+        UserError: the backbone cannot be prompted in this way.
+    """
+    cls = PROMPT_LEARNERS[cfg.PROMPT.NAME]
+    return cls(outline(cfg.MODEL.BACKBONE.NAME), classnames, **options_from(cfg, "PROMPT"))
+
+
+def check_backbone(name: str, tensors: dict[str, Stored], file: Path) -> None:
+    """Raise ``UserError`` if the CLIP that a checkpoint holds is of another architecture."""
+    wrong = other_shape(outline(name), {key: value.shape for key, value in tensors.items()})
+    if wrong:
+        raise UserError(
+            f"{file} holds {wrong[0]} of shape {wrong[1]}, but {name} has {wrong[2]}; "
+            "MODEL.BACKBONE.NAME must be the backbone it was trained with"
+        )
+
+
+def read_prompts(
+    tensors: dict[str, Stored], names: dict[str, str], learner: PromptLearner, file: Path
+) -> dict[str, Tensor]:
+    """Return the prompts of a checkpoint by our name, in fp32.
+
+    Args:
+        tensors: of the checkpoint, by official name.
+        names: our name of each trained tensor to the official one.
+        learner: one with the settings of the checkpoint, which says the shapes.
+
+    Raises:
+        UserError: a tensor is missing, left over or of another shape, or cannot be read.
+    """
+    own = {name: tuple(value.shape) for name, value in learner.named_parameters()}
+    for name in sorted(own.keys() | names.keys()):
+        held = tensors[names[name]].shape if name in names else "none"
+        if held != own.get(name):
+            raise UserError(
+                f"{file} holds {names.get(name, f'for our {name}')} of shape {held}, but with the "
+                f"given settings it would be {own.get(name, 'none')}; leave lengths, depths, CSC "
+                "and CTX_INIT out and its own are taken, or name its backbone"
+            )
+    return {name: tensors[names[name]].read() for name in sorted(names)}
+
+
+def names_of_classes(cfg: CfgNode, shapes: dict, file: str, root: str) -> tuple[str, ...]:
+    """Return the class names of an official run, () where they are not to be had or needed.
+
+    Args:
+        shapes: of the checkpoint's tensors by official name.
+        file: a list of them, one a line, or "".
+        root: the folder that holds all datasets, or "".
+
+    Raises:
+        UserError: they are not as many as the checkpoint has, or a class-specific context lacks
+            them.
+    """
+    subset, dataset = cfg.DATASET.SUBSAMPLE_CLASSES, cfg.DATASET.NAME
+    context = shapes.get("ctx", ())
+    prefix = shapes.get("token_prefix", shapes.get("prompt_learner.token_prefix"))
+    count = context[0] if len(context) == 3 else prefix[0] if prefix else None
+    if file:
+        names = tuple(read_lines(Path(file).expanduser()))
+    else:
+        names = classnames_of(dataset, root, subset)
+    if not names and len(context) == 3:
+        raise UserError(
+            f"the context is class-specific, for {count} classes whose names are not known; give "
+            "--root DATA, the folder of the dataset it was trained on, or --classnames FILE"
+        )
+    if names and count not in (None, len(names)):
+        source = f"{file} lists {len(names)}"
+        if not file:
+            sizes = {each: len(classnames_of(dataset, root, each)) for each in SUBSETS}
+            others = ", ".join(f"{each} {size}" for each, size in sizes.items())
+            source = f"{dataset} has {len(names)} in DATASET.SUBSAMPLE_CLASSES {subset} ({others})"
+        raise UserError(f"the checkpoint was trained on {count} classes, but {source}")
+    return names

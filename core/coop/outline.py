@@ -1,0 +1,54 @@
+"""A backbone's sizes without its weights, and whether an official checkpoint's CLIP has them."""
+
+from functools import cache
+
+import torch
+
+from softprompt.core.clip.build import TINY, bare_model, build_clip
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.clip.hub import COOP_NAMES, open_clip_name
+from softprompt.core.clip.towers.pick import image_tower, text_tower
+from softprompt.core.coop.tensors import FROZEN
+
+
+class Outline(FrozenCLIP):
+    """A ``FrozenCLIP`` without numbers, enough to build a prompt learner and ask its shapes."""
+
+    def __init__(self, name: str):
+        import open_clip
+
+        with torch.device("meta"):
+            self.model = bare_model(name, device="meta")
+        self.name = name
+        self.device = torch.device("meta")
+        self.text = text_tower(self.model, open_clip.get_tokenizer(open_clip_name(name)))
+        self.image = image_tower(self.model.visual)
+
+
+@cache
+def outline(name: str) -> FrozenCLIP:
+    """Return the outline of a backbone; ``UserError`` if there is none of that name."""
+    return build_clip(TINY, "") if name == TINY else Outline(name)
+
+
+def other_shape(clip: FrozenCLIP, shapes: dict[str, tuple[int, ...]]) -> tuple | None:
+    """Return (name, its shape, the backbone's) of the first CLIP tensor that does not fit, or None.
+
+    Args:
+        shapes: of a checkpoint's tensors by official name.
+    """
+    own = {name: tuple(value.shape) for name, value in clip.model.state_dict().items()}
+    for name, shape in shapes.items():
+        if FROZEN.fullmatch(name) and "VPT" not in name:
+            ours = name.replace("image_encoder.", "visual.").removeprefix("text_encoder.")
+            if own.get(ours) != shape:
+                return name, shape, own.get(ours, "no such tensor")
+    return None
+
+
+def backbone_with(shapes: dict[str, tuple[int, ...]]) -> str:
+    """Return the one of CoOp's backbones that a checkpoint with all of CLIP has, else ""."""
+    if "image_encoder.conv1.weight" not in shapes:
+        return ""
+    names = (name for name in COOP_NAMES if name.startswith("ViT"))
+    return next((name for name in names if other_shape(outline(name), shapes) is None), "")

@@ -1,0 +1,237 @@
+"""Reading an official checkpoint without running anything that is pickled in it.
+
+``torch.save`` writes a pickle, which may name any function of any module to be called, and stores
+of raw numbers beside it: as files of a zip archive, or, in the format before torch 1.6, behind the
+pickle. Here the pickle is read by an unpickler that calls nothing but the few classes of this file,
+and numbers are read only where they are asked for, so a checkpoint that carries all of CLIP costs
+no more than its prompts.
+"""
+
+import pickle
+import re
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softprompt.core.base.errors import UserError, reason
+
+MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of the old format
+DTYPES = {
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "ByteStorage": torch.uint8,
+    "CharStorage": torch.int8,
+    "ShortStorage": torch.int16,
+    "IntStorage": torch.int32,
+    "LongStorage": torch.int64,
+    "BoolStorage": torch.bool,
+}
+# What optimizers, schedulers and results are made of; all of it is read as ``Inert``.
+PACKAGES = ("torch", "numpy", "dassl", "collections", "copyreg", "copy_reg", "_codecs")
+BUILTINS = ("set", "frozenset", "object", "list", "dict", "tuple", "int", "float", "bool")
+
+
+class Checkpoint(NamedTuple):
+    """What an official checkpoint holds that is of use here."""
+
+    tensors: dict[str, "Stored"]  # by official name
+    epoch: int | None  # completed epochs
+
+
+class Inert:
+    """Stands for an object that is not needed; whatever is done to it changes nothing."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __setstate__(self, state):
+        pass
+
+    def __setitem__(self, key, value):
+        pass
+
+    def append(self, value):
+        pass
+
+    def extend(self, values):
+        pass
+
+
+class Entries(dict):
+    """Stands for an ``OrderedDict``, whose order every dict keeps."""
+
+    def __setstate__(self, state):
+        pass
+
+
+class Numbers(NamedTuple):
+    """One store of numbers: ``name`` is its file in the archive or its key behind the pickle."""
+
+    dtype: torch.dtype
+    name: str
+    count: int
+
+
+class Stored:
+    """A tensor whose numbers have not been read yet."""
+
+    file: Path
+    read_numbers: Callable[[Numbers], bytes]
+
+    def __new__(cls, numbers, offset, shape, stride, *rest):
+        if not isinstance(numbers, Numbers):
+            raise pickle.UnpicklingError("a tensor without a store of numbers")
+        self = super().__new__(cls)
+        self.numbers = numbers
+        self.offset = int(offset)
+        self.shape = tuple(int(size) for size in shape)
+        self.stride = tuple(int(step) for step in stride)
+        return self
+
+    def __setstate__(self, state):
+        pass
+
+    def read(self) -> Tensor:
+        """Return the tensor in fp32.
+
+        Raises:
+            UserError: its numbers are missing, cut off or of an unknown type.
+        """
+        try:
+            raw = np.frombuffer(self.read_numbers(self.numbers), dtype=np.uint8).copy()
+            flat = torch.from_numpy(raw).view(self.numbers.dtype)
+            return flat.as_strided(self.shape, self.stride, self.offset).float().clone()
+        except Exception as error:  # zip, torch and the system raise what they like
+            raise UserError(f"{self.file} is damaged: {reason(error)}") from None
+
+
+class Unpickler(pickle._Unpickler):
+    """Reads one pickle; refuses one that names what no official checkpoint holds.
+
+    It is Python's own unpickler, because a few bytes can make the one in C take all memory.
+    """
+
+    def __init__(self, opened, file: Path):
+        super().__init__(opened, encoding="latin1")  # Python 2 wrote bytes where text was meant
+        self.file = file
+        self.stores: dict[str, Numbers] = {}
+
+    def find_class(self, module: str, name: str):
+        package = module.partition(".")[0]
+        if (module, name) == ("collections", "OrderedDict"):
+            return Entries
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return Stored
+        if package == "torch" and name.endswith("Storage"):
+            return DTYPES.get(name)
+        if package in PACKAGES or package in ("builtins", "__builtin__") and name in BUILTINS:
+            return Inert
+        raise UserError(
+            f"{self.file} would call {module}.{name} when it is opened, which no checkpoint of the "
+            "official code does; it was refused and nothing in it was run"
+        )
+
+    def persistent_load(self, saved) -> Numbers:
+        kind, dtype, name, _, count, *view = saved
+        if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
+            raise pickle.UnpicklingError(f"a store {name} of unknown numbers")
+        return self.stores.setdefault(str(name), Numbers(dtype, str(name), int(count)))
+
+
+def read_checkpoint(file: Path) -> Checkpoint:
+    """Return the tensors of an official checkpoint, their numbers unread, and its epoch.
+
+    Raises:
+        UserError: it cannot be read, is no checkpoint, or would run code when opened.
+    """
+    if not file.is_file():
+        raise UserError(f"no such checkpoint: {file}")
+    try:
+        is_zip = zipfile.is_zipfile(file)
+        content, read_numbers = _from_archive(file) if is_zip else _from_old_format(file)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise UserError(
+            f"{file} cannot be read as a checkpoint, a file such as model.pth.tar-50 that "
+            f"torch.save wrote: {reason(error)}"
+        ) from None
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    tensors = {}
+    for name, value in state.items() if isinstance(state, dict) else ():
+        if isinstance(name, str) and isinstance(value, Stored):
+            value.file, value.read_numbers = file, read_numbers
+            tensors[name.removeprefix("module.")] = value
+    if not tensors:
+        raise UserError(f"{file} holds no state_dict of tensors, so it is no official checkpoint")
+    return Checkpoint(tensors, _epoch(content, file))
+
+
+def _epoch(content: dict, file: Path) -> int | None:
+    epoch = content.get("epoch")
+    if isinstance(epoch, int) and epoch >= 0:
+        return epoch
+    named = re.search(r"tar-(\d+)$", file.name)
+    return int(named[1]) if named else None
+
+
+def _from_archive(file: Path):
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        if len(names) != 1:
+            raise ValueError("the archive holds no data.pkl")
+        folder = names[0].removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist():
+            if archive.read(f"{folder}byteorder") != b"little":
+                raise ValueError("its numbers are big-endian")
+        with archive.open(names[0]) as opened:
+            content = Unpickler(opened, file).load()
+
+    def read_numbers(numbers: Numbers) -> bytes:
+        with zipfile.ZipFile(file) as archive, archive.open(f"{folder}data/{numbers.name}") as data:
+            return _exactly(data, numbers.count * numbers.dtype.itemsize)
+
+    return content, read_numbers
+
+
+def _from_old_format(file: Path):
+    with open(file, "rb") as opened:
+        if Unpickler(opened, file).load() != MAGIC:
+            raise ValueError("it does not begin as such a file does")
+        for _ in range(2):  # the version of the format, and sizes of types where it was written
+            Unpickler(opened, file).load()
+        unpickler = Unpickler(opened, file)
+        content = unpickler.load()
+        order = [str(name) for name in Unpickler(opened, file).load()]
+        start = opened.tell()
+
+    def read_numbers(wanted: Numbers) -> bytes:
+        with open(file, "rb") as data:
+            data.seek(start)
+            for name in order:
+                (count,) = struct.unpack("<q", _exactly(data, 8))
+                size = count * unpickler.stores[name].dtype.itemsize
+                if name == wanted.name:
+                    return _exactly(data, size)
+                data.seek(size, 1)
+        raise ValueError(f"no numbers {wanted.name}")
+
+    return content, read_numbers
+
+
+def _exactly(data, size: int) -> bytes:
+    found = data.read(size)
+    if len(found) != size:
+        raise ValueError(f"it ends after {len(found)} of {size} bytes")
+    return found

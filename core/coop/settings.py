@@ -1,0 +1,185 @@
+"""From an official command line, or from what its YAML files set, to our setting."""
+
+import ast
+import re
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.coop.defaults import DEFAULTS, FIXED, IDLE, NODES, PHRASE, SHARED
+from softprompt.core.coop.translate import Official, translated
+
+
+class NoCounterpart(UserError):
+    """An official key or value that means nothing here."""
+
+
+def from_command_line(
+    arguments: list[str], text_layers: int = 12, image_layers: int = 12
+) -> Official:
+    """Return our setting for an official command line; a key named twice counts as named last.
+
+    The YAML file it names is not read: what the official files of that name set is known here.
+
+    Args:
+        text_layers, image_layers: blocks of the towers, beyond which the official code ignores
+            a prompt depth.
+
+    Raises:
+        UserError: a trainer, key or value has no counterpart here.
+    """
+    flags, keys = _split(arguments)
+    method = method_named(flags.get("trainer", ""))
+    values = SHARED | DEFAULTS[method] | _from_file_name(method, flags.get("config-file", ""))
+    for key, text in keys.items():
+        _enter(values, key, literal(text), node_of(method))
+    dataset = flags.get("dataset-config-file", "").rsplit("/", 1)[-1].removesuffix(".yaml")
+    return translated(method, values, dataset, text_layers, image_layers)
+
+
+def from_keys(
+    method: str,
+    keys: dict,
+    dataset: str = "",
+    *,
+    unsaid: dict | None = None,
+    held: dict | None = None,
+    text_layers: int = 12,
+    image_layers: int = 12,
+) -> tuple[Official, list[str]]:
+    """Return our setting for official keys and values, and a line for each that has no counterpart.
+
+    Args:
+        keys: dotted official key to value; what they leave open is as in the official YAML files.
+        dataset: our name of the dataset, or "".
+        unsaid: other keys and values that count instead where ``keys`` leave one open.
+        held: last parts of keys to values that a checkpoint tells, which count before ``unsaid``.
+
+    Raises:
+        UserError: the keys together have no counterpart here.
+    """
+    values = SHARED | DEFAULTS[method]
+    lines = _entered(values, {k: v for k, v in (unsaid or {}).items() if k not in keys}, method)
+    if held:
+        values |= held
+        if method == "KgCoOp" and held["N_CTX"] != len(PHRASE.split()):
+            values["CTX_INIT"] = False  # with it there would be four
+    lines += _entered(values, keys, method)
+    return translated(method, values, dataset, text_layers, image_layers), lines
+
+
+def _entered(values: dict, keys: dict, method: str) -> list[str]:
+    lines = []
+    for key, value in keys.items():
+        try:
+            _enter(values, key, value, node_of(method))
+        except NoCounterpart as error:
+            lines.append(str(error))
+    return lines
+
+
+def method_named(trainer: str) -> str:
+    """Return the official spelling of a trainer's name.
+
+    Raises:
+        UserError: it is none of those known here.
+    """
+    for name in DEFAULTS:
+        if name.lower() == trainer.lower():
+            return name
+    raise UserError(
+        f"the official trainer {trainer!r} is not known here; known are {', '.join(DEFAULTS)}"
+    )
+
+
+def node_of(method: str) -> str:
+    """The node under TRAINER that holds a method's keys."""
+    return NODES.get(method, method.upper())
+
+
+def literal(text):
+    """Read a value as yacs does: a Python literal if it is one, else as it stands."""
+    try:
+        return ast.literal_eval(text) if isinstance(text, str) else text
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _split(arguments: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    flags, keys = {}, {}
+    rest = iter(arguments)
+    for word in rest:
+        value = next(rest, None)
+        if value is None:
+            raise UserError(f"the official command line ends after {word!r}, which needs a value")
+        if word.startswith("--"):
+            flags[word[2:]] = value
+        else:
+            keys[word] = value
+    return flags, keys
+
+
+def _from_file_name(method: str, file: str) -> dict:
+    """What an official YAML's name says of its values, for those that differ from the default."""
+    name = file.rsplit("/", 1)[-1]
+    found: dict = {}
+    if method == "CoOp" and "ctxv1" in name:
+        found["CTX_INIT"] = PHRASE
+    if method == "CoCoOp":
+        length = re.search(r"_c(\d+)_", name)
+        found["N_CTX"] = int(length[1]) if length else 16
+        found["CTX_INIT"] = PHRASE if "ctxv1" in name else ""
+    if "language_only" in name:
+        found |= {"N_CTX_TEXT": 4, "N_CTX_VISION": 0, "PROMPT_DEPTH_VISION": 0, "LR": 0.0025}
+    elif method == "IVLP" and "4+4ctx" in name:
+        found |= {"N_CTX_TEXT": 4, "N_CTX_VISION": 4, "LR": 0.0025}
+        found |= {"PROMPT_DEPTH_TEXT": 9, "PROMPT_DEPTH_VISION": 9}
+    if "cross_datasets" in name:
+        if method == "MaPLe":
+            found |= {"PROMPT_DEPTH": 3, "LR": 0.0026}
+        else:
+            found |= {"PROMPT_DEPTH_TEXT": 3, "PROMPT_DEPTH_VISION": 3}
+            found |= {"GPA_MEAN": 6.0, "GPA_STD": 10.0}
+    if method == "PromptSRC" and "few_shot" in name:
+        found |= {"GPA_MEAN": 30.0, "GPA_STD": 30.0}
+    epochs = re.search(r"_ep(\d+)", name)
+    if epochs:
+        found["MAX_EPOCH"] = int(epochs[1])
+    return found
+
+
+def _enter(values: dict, key: str, value, node: str) -> None:
+    short = key.rsplit(".", 1)[-1]
+    plain = key.replace("OPTIM_VNET.", "OPTIM.")
+    if key in FIXED or plain in FIXED:
+        wanted = FIXED.get(key, FIXED.get(plain))
+        if value != wanted:
+            raise NoCounterpart(
+                f"the official {key} {value!r} has no counterpart here, only {wanted!r}"
+            )
+        return
+    if IDLE.fullmatch(key):
+        return
+    if key == "OPTIM_VNET.MAX_EPOCH":
+        return  # its schedule is never stepped
+    if key.startswith("TRAINER.") and key.split(".")[1] != node:
+        return  # another method's
+    name = f"VNET_{short}" if key.startswith("OPTIM_VNET.") else short
+    if not key.startswith(("OPTIM.", "OPTIM_VNET.", "TRAINER.")):
+        name = key  # LOSS.LAMBDA, LOSS.T
+    if name not in values:
+        raise NoCounterpart(f"the official key {key} has no counterpart here")
+    values[name] = _checked(key, value, values[name])
+
+
+def _checked(key: str, value, default):
+    """Return ``value`` if it is of its default's kind."""
+    if key.endswith(".CTX_INIT"):  # a bool in ProGrad's and KgCoOp's code
+        kinds, wanted = (str, bool, type(None)), "words, True or False"
+    elif isinstance(default, bool):
+        kinds, wanted = (bool,), "True or False"
+    elif isinstance(default, str):
+        kinds, wanted = (str,), "text"
+    else:
+        kinds, wanted = (int, float), "a number"
+    if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
+        raise UserError(f"the official {key} is {value!r}, but takes {wanted}")
+    return value

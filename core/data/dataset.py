@@ -1,0 +1,113 @@
+"""What a dataset is: class names, and a list of pictures a split."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.data.pictures import FileReader
+from softprompt.core.data.sources import SOURCES
+
+SPLITS = ("train", "val", "test")
+
+
+class Item(NamedTuple):
+    path: str  # relative to the dataset's image folder, forward slashes
+    label: int
+
+
+class Dataset:
+    """Base class of datasets: a subclass sets ``classnames`` and ``image_dir`` and lists items.
+
+    ``templates`` maps a preset ("coop", "kgcoop", "prograd") to the sentence that its paper uses
+    for this dataset; ``note`` is what readers of the results must know of the split.
+    """
+
+    folder = ""  # below ROOT, where pictures and few-shot lists are; "": nowhere
+    templates: dict[str, str | tuple[str, ...]] = {}
+    note: str = ""
+
+    classnames: tuple[str, ...]
+    image_dir: Path
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).expanduser()
+
+    @classmethod
+    def known_classnames(cls) -> tuple[str, ...]:
+        """Return the class names if they are known without the dataset on the disk, or ()."""
+        return ()
+
+    def splits(self) -> dict[str, list[Item]]:
+        """Return the items of "train", "val" and "test", each in its published order."""
+        raise TypeError(f"{type(self).__name__} does not define splits()")
+
+    def listed(self) -> dict[str, list[Item]]:
+        """Return what ``splits()`` returns, but not necessarily looked up on the disk."""
+        return self.splits()
+
+    def reader(self) -> Callable[[str], Image.Image]:
+        """Return what reads the picture of ``Item.path``; it must survive pickling."""
+        return FileReader(str(self.image_dir))
+
+    def folder_of(self, dataset: str, images: str) -> Path:
+        """Return ``ROOT/dataset/images``.
+
+        Raises:
+            UserError: there is no such folder; the message holds it and DATASET.ROOT.
+        """
+        folder = self.root / dataset / images
+        if folder.is_dir():
+            return folder
+        message = (
+            f"no folder {folder.absolute()}, where {type(self).__name__} has its pictures; "
+            f"DATASET.ROOT is {self.root}, the folder that holds {dataset}/"
+        )
+        if images and (self.root / images).is_dir():
+            message += f"; did you mean {self.root.absolute().parent}?"
+        else:
+            names = (name for name, entry in SOURCES.items() if entry.folder == dataset)
+            message += "".join(
+                f"; python tools/download.py {name} --root {self.root} gets it" for name in names
+            )
+        raise UserError(message)
+
+
+def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
+    """Raise ``UserError`` naming the first picture that a file lists and the disk lacks."""
+    missing = missing_files(image_dir, items)
+    if missing:
+        others = f" (and {len(missing) - 1:,} others)" if len(missing) > 1 else ""
+        raise UserError(f"{named_by} names {image_dir / missing[0]}, which does not exist{others}")
+
+
+def missing_files(image_dir: Path, items: Iterable[Item]) -> list[str]:
+    """Return the paths of the items that are not on the disk; each folder is listed once."""
+    present: dict[str, set[str]] = {}
+    missing = []
+    for item in items:
+        parent, _, name = item.path.rpartition("/")
+        if parent not in present:
+            folder = image_dir / parent
+            present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
+        if name not in present[parent]:
+            missing.append(item.path)
+    return missing
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file, stripped, without empty ones.
+
+    Raises:
+        UserError: the file is missing, unreadable or no UTF-8 text.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")  # without the mark that Windows may put first
+        lines = [line.strip() for line in text.splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise UserError(f"cannot read {file}: {reason}") from None
+    return [line for line in lines if line]

@@ -1,0 +1,108 @@
+"""From a picture to a normalized tensor: augmentation, and what the backbone was trained on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import v2
+
+from softprompt.core.base.errors import UserError
+
+INTERPOLATION = {
+    "bicubic": transforms.InterpolationMode.BICUBIC,
+    "bilinear": transforms.InterpolationMode.BILINEAR,
+    "nearest": transforms.InterpolationMode.NEAREST,
+}
+TORCHVISION = "torchvision"
+TRAINING_TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a backbone wants its pictures."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    squash: bool = False  # resize both sides, instead of cutting a centre out
+    backend: str = "pil"  # what decodes and resizes: pil or torchvision
+
+    @classmethod
+    def of(cls, clip, node) -> "Preprocessing":
+        """The backbone's own, but for what ``INPUT`` sets.
+
+        Raises:
+            UserError: ``INPUT.SIZE`` is not the size that the backbone reads.
+        """
+        given = tuple(node.SIZE)
+        if given and given != clip.image_size:
+            raise UserError(
+                f"INPUT.SIZE is {given}, but {clip.name} reads {clip.image_size}; "
+                "leave INPUT.SIZE out"
+            )
+        visual = clip.model.visual
+        own = getattr(visual, "preprocess_cfg", {})
+        return cls(
+            size=clip.image_size,
+            mean=tuple(node.PIXEL_MEAN or visual.image_mean),
+            std=tuple(node.PIXEL_STD or visual.image_std),
+            interpolation=node.INTERPOLATION or own.get("interpolation", "bicubic"),
+            squash=own.get("resize_mode") == "squash",
+            backend=node.BACKEND,
+        )
+
+
+def training_transform(
+    names: tuple[str, ...], preprocessing: Preprocessing, crop_scale: tuple[float, float]
+) -> Callable[[Image.Image], torch.Tensor]:
+    """The augmentation of these names, in Dassl's fixed order.
+
+    Raises:
+        UserError: there is no transform of a name.
+    """
+    unknown = [name for name in names if name not in TRAINING_TRANSFORMS]
+    if unknown:
+        raise UserError(
+            f"INPUT.TRANSFORMS names {unknown[0]!r}; there are {', '.join(TRAINING_TRANSFORMS)}"
+        )
+    size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
+    kinds = v2 if preprocessing.backend == TORCHVISION else transforms
+    if "random_resized_crop" in names:
+        steps = [kinds.RandomResizedCrop(size, crop_scale, interpolation=interpolation)]
+    else:
+        steps = [kinds.Resize(size, interpolation)]
+    if "random_flip" in names:
+        steps.append(kinds.RandomHorizontalFlip())
+    return _whole(steps, names, preprocessing)
+
+
+def draws(names: tuple[str, ...]) -> bool:
+    """Whether the augmentation of these names draws, so that a picture has many views."""
+    return bool({"random_resized_crop", "random_flip"}.intersection(names))
+
+
+def evaluation_transform(
+    names: tuple[str, ...], preprocessing: Preprocessing
+) -> Callable[[Image.Image], torch.Tensor]:
+    """What the backbone was trained on: for CLIP, the shorter side resized, then the centre."""
+    size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
+    kinds = v2 if preprocessing.backend == TORCHVISION else transforms
+    if preprocessing.squash:
+        steps = [kinds.Resize(size, interpolation)]
+    else:
+        steps = [kinds.Resize(max(size), interpolation), kinds.CenterCrop(size)]
+    return _whole(steps, names, preprocessing)
+
+
+def _whole(steps: list[Callable], names: tuple[str, ...], preprocessing: Preprocessing) -> Callable:
+    """The steps on a picture, and what makes it a normalized tensor."""
+    if preprocessing.backend == TORCHVISION:
+        found = [v2.ToImage(), *steps, v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
+    else:
+        found = [*steps, transforms.ToTensor()]
+    if "normalize" in names:
+        found.append(transforms.Normalize(preprocessing.mean, preprocessing.std))
+    return transforms.Compose(found)

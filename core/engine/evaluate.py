@@ -1,0 +1,124 @@
+"""Measuring a classifier on one class set.
+
+The tests compare the metrics with those of torchmetrics. Here they are written out: importing
+that package takes as long as importing torch, for these few lines.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from softprompt.core.clip.prompted import PromptedCLIP, prompts_images
+from softprompt.core.data.batch import Batch
+from softprompt.core.data.fewshot import class_subset
+from softprompt.core.engine.results import harmonic_mean
+
+BINS = 15  # of the expected calibration error
+
+
+@torch.no_grad()
+def predict(
+    models: dict[str, PromptedCLIP], batches: Iterable[Batch]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return each model's logits ``(images, classes)``, and the labels ``(images,)``, on the CPU.
+
+    Every picture is read once for all models, and encoded once for those without image prompts.
+    The text is encoded once, not once a batch, unless the prompts depend on the picture.
+    """
+    classifiers = {name: Classifier(model) for name, model in models.items()}
+    logits: dict[str, list[Tensor]] = {name: [] for name in models}
+    labels = []
+    for batch in batches:
+        plain: dict[int, Tensor] = {}  # features without prompts, by the CLIP they are of
+        for name, classifier in classifiers.items():
+            logits[name].append(classifier(batch.images, plain).cpu())
+        labels.append(batch.labels.cpu())
+    return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
+
+
+def need_pictures(models: Iterable[PromptedCLIP]) -> bool:
+    """Whether one of them needs more of a picture than its features without prompts."""
+    return any(prompts_images(model.learner, model.clip) for model in models)
+
+
+class Classifier:
+    """A model with all that does not depend on the picture computed beforehand."""
+
+    def __init__(self, model: PromptedCLIP):
+        self.model = model
+        self.prompts = self.text = None
+        if not model.learner.conditional:
+            self.prompts = model.prompts()
+            self.text = model.encode_text(self.prompts)
+
+    def __call__(self, images: Tensor, plain: dict[int, Tensor]) -> Tensor:
+        """Return logits ``(batch, classes)``; ``plain`` is where classifiers share features."""
+        if self.prompts is None:
+            return self.model(images).logits
+        clip = self.model.clip
+        if self.prompts.image is not None:
+            image = clip.encode_image(images, self.prompts)
+        else:
+            if id(clip) not in plain:
+                plain[id(clip)] = clip.encode_image(images)
+            image = plain[id(clip)]
+        return self.model.compare(image, self.text).logits
+
+
+def confusions(guesses: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return how many images of each class (rows) are taken for each class (columns)."""
+    pairs = labels * classes + guesses
+    return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+
+
+def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    """Return ``sum_b n_b / n |accuracy_b - confidence_b|`` over bins b of equal width.
+
+    As in torchmetrics, a confidence of just 1 has a bin of its own.
+    """
+    confidence, guesses = probabilities.double().max(dim=-1)
+    missing = (guesses == labels).double() - confidence
+    gaps = missing.new_zeros(BINS + 1).index_add(0, (BINS * confidence).long(), missing)
+    return (gaps.abs().sum() / len(labels)).item()
+
+
+def score(logits: Tensor, labels: Tensor, classnames: tuple[str, ...]) -> dict:
+    """Return accuracy, macro-F1, calibration error and per-class accuracy, all in percent.
+
+    A class without a picture counts in none of them; its per-class accuracy is None.
+    """
+    classes = len(classnames)
+    guesses = logits.argmax(dim=-1)
+    counts = confusions(guesses, labels, classes)
+    right, pictures = counts.diag().double(), counts.sum(dim=1)
+    present = pictures > 0
+    each = right / pictures
+    f1 = 2 * right / (pictures + counts.sum(dim=0))
+    return {
+        "accuracy": 100 * (guesses == labels).double().mean().item(),
+        "macro_f1": 100 * f1[present].mean().item(),
+        "ece": 100 * calibration_error(logits.softmax(dim=-1), labels),
+        "images": len(labels),
+        "classes": classes,
+        "per_class": [
+            {"class": name, "accuracy": 100 * value if there else None}
+            for name, value, there in zip(classnames, each.tolist(), present.tolist(), strict=True)
+        ],
+    }
+
+
+def score_generalized(logits: Tensor, labels: Tensor, classnames: tuple[str, ...]) -> dict:
+    """Return ``score`` over all classes, and the accuracy on base and new classes' images and H.
+
+    Every image may be given any class's name, so base classes compete with new ones.
+    """
+    right = logits.argmax(dim=-1) == labels
+    found = score(logits, labels, classnames)
+    for half in ("base", "new"):
+        of_half = torch.isin(labels, torch.tensor(class_subset(len(classnames), half)))
+        accuracy = 100 * right[of_half].double().mean().item() if of_half.any() else None
+        found[half] = {"accuracy": accuracy, "images": int(of_half.sum())}
+    base, new = found["base"]["accuracy"], found["new"]["accuracy"]
+    found["harmonic_mean"] = None if None in (base, new) else harmonic_mean(base, new)
+    return found

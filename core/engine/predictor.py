@@ -1,0 +1,84 @@
+"""Trained prompts on pictures of one's own, with the class names of their run or any others."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import PROMPT_LEARNERS
+from softprompt.core.clip.build import configured_clip, warnings_of
+from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.config.load import load_config, options_from
+from softprompt.core.config.yaml_files import flat_of
+from softprompt.core.data.pictures import FileReader
+from softprompt.core.data.transforms import Preprocessing, evaluation_transform
+from softprompt.core.engine import checkpoint
+from softprompt.core.engine.evaluate import Classifier
+
+
+class Prediction(NamedTuple):
+    file: str
+    probabilities: Tensor | None  # (classes,), on the CPU; None: the picture cannot be read
+    error: str = ""
+
+
+class Predictor:
+    """The prompts of a run, as a classifier of picture files; it needs no dataset."""
+
+    def __init__(self, run: str | Path, classnames: Iterable[str] = (), pairs: Iterable[str] = ()):
+        """Load the prompts of a run's last epoch.
+
+        Args:
+            run: the run's folder, or a prompt file.
+            classnames: the classes to choose from; (): those that the prompts were trained for.
+            pairs: ``[KEY, VALUE ...]`` to change in the run's configuration.
+
+        Raises:
+            UserError: there are no prompts, or they cannot be used with these class names.
+        """
+        file = checkpoint.find_prompts(Path(run).expanduser())
+        tensors, header = checkpoint.load_prompts(file)
+        cfg = load_config(flags=flat_of(header["config"]), pairs=list(pairs))
+        self.classnames = tuple(classnames) or tuple(header["classnames"])
+        _check_classnames(self.classnames)
+        self.clip = configured_clip(cfg)
+        learner_class = PROMPT_LEARNERS[cfg.PROMPT.NAME]
+        trained = tuple(header["classnames"])
+        learner = learner_class(self.clip, trained, **options_from(cfg, "PROMPT"))
+        checkpoint.load_into(learner, tensors, file)
+        self.model = PromptedCLIP(self.clip, learner.to(self.clip.device), self.classnames)
+        preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
+        self.transform = evaluation_transform(cfg.INPUT.TRANSFORMS, preprocessing)
+        self.warnings = warnings_of(self.clip, self.classnames)
+        self.batch_size = cfg.DATALOADER.TEST.BATCH_SIZE
+
+    @torch.no_grad()
+    def __call__(self, files: Iterable[str]) -> Iterator[Prediction]:
+        """Yield a prediction for each picture file, in their order."""
+        files, read = list(files), FileReader("")
+        classifier = Classifier(self.model)
+        for start in range(0, len(files), self.batch_size):
+            images, errors = {}, {}
+            for file in files[start : start + self.batch_size]:
+                try:
+                    images[file] = self.transform(read(file))
+                except UserError as error:
+                    errors[file] = str(error)
+            found = {}
+            if images:
+                batch = torch.stack(list(images.values())).to(self.clip.device)
+                found = dict(zip(images, classifier(batch, {}).softmax(dim=-1).cpu(), strict=True))
+            for file in files[start : start + self.batch_size]:
+                yield Prediction(file, found.get(file), errors.get(file, ""))
+
+
+def _check_classnames(classnames: tuple[str, ...]) -> None:
+    if not classnames:
+        raise UserError("this run was imported without class names; give those to choose from")
+    if len(classnames) < 2:
+        raise UserError(f"{classnames[0]!r} is one class; give at least two to choose from")
+    if not all(name.strip() for name in classnames):
+        raise UserError("one of the class names is empty")

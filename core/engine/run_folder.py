@@ -1,0 +1,60 @@
+"""Where a run writes: a new folder, or one that holds this very run."""
+
+from pathlib import Path
+
+import yaml
+from yacs.config import CfgNode
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.config.load import PLACES, settings
+from softprompt.core.config.yaml_files import flat_of
+from softprompt.core.engine import results
+
+
+def run_folder(cfg: CfgNode, resume: bool) -> Path:
+    """Return the run's folder; the default one is new, a given one must be free or resumed."""
+    if not cfg.OUTPUT_DIR:
+        if resume:
+            raise UserError("--resume needs the folder of the run: --resume --output-dir RUN")
+        backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "-")
+        parent = Path("output", cfg.DATASET.NAME, f"{cfg.TRAINER.NAME}-{cfg.PROMPT.NAME}", backbone)
+        stem = f"{cfg.DATASET.SUBSAMPLE_CLASSES}-{cfg.DATASET.NUM_SHOTS}shots-seed{cfg.SEED}"
+        runs = (parent / f"{stem}-run{number}" for number in range(1, 1_000_000))
+        return next(run for run in runs if not run.exists())
+    folder = Path(cfg.OUTPUT_DIR).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"OUTPUT_DIR {folder} is a file; give a folder")
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if occupied and not resume:
+        raise UserError(
+            f"{folder} holds another run; give another --output-dir, or --resume to go on with it"
+        )
+    if occupied and (folder / "config.yaml").is_file():
+        _check_same_run(cfg, folder)
+    return folder
+
+
+def evaluation_folder(cfg: CfgNode) -> Path:
+    """Return the folder of an evaluation; one that it was cut off in serves again."""
+    folder = Path(cfg.OUTPUT_DIR).expanduser()
+    trained = any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl"))
+    finished = (folder / results.FILE).exists()
+    cut_off = (folder / "config.yaml").is_file() and not finished and not trained
+    return run_folder(cfg, resume=bool(cfg.OUTPUT_DIR) and cut_off)
+
+
+def _check_same_run(cfg: CfgNode, folder: Path) -> None:
+    old = flat_of(yaml.safe_load((folder / "config.yaml").read_text()) or {})
+    new = flat_of(settings(cfg))
+    for key in sorted((old.keys() | new.keys()) - set(PLACES)):
+        if old.get(key) != new.get(key):
+            raise UserError(
+                f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "
+                "it with its own settings (--config-file RUN/config.yaml), or give another folder"
+            )
+
+
+def write_config(cfg: CfgNode, folder: Path) -> None:
+    partial = folder / ".config.yaml.partial"
+    partial.write_text(cfg.dump(), encoding="utf-8")
+    partial.replace(folder / "config.yaml")

@@ -1,0 +1,134 @@
+"""What TensorBoard gets of a finished run: settings beside results, confusions, embeddings."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from softprompt.core.base import parallel
+from softprompt.core.base.errors import UserError
+from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.config.load import settings
+from softprompt.core.config.yaml_files import flat_of
+from softprompt.core.engine.evaluate import confusions
+
+DRAWN = ("confusion", "embeddings")
+EMBEDDED = 500  # images of a class set in the projector, at most
+NAMED = 40  # classes whose names a confusion matrix has room for
+HARDWARE = ("DATALOADER.NUM_WORKERS", "DATALOADER.MEMORY", "MODEL.MEMORY_LIMIT", "CACHE.")
+# The rest of the settings are hyperparameters.
+NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", *HARDWARE)
+
+
+class TensorBoardSummary:
+    """The writer of one run, which as a context closes its files."""
+
+    def __init__(self, folder: Path, drawn: Sequence[str]):
+        """Check what is to be drawn (``TEST.TENSORBOARD``), before anything is trained.
+
+        Raises:
+            UserError: there is no drawing of a name, or matplotlib is missing for one.
+        """
+        unknown = [name for name in drawn if name not in DRAWN]
+        if unknown:
+            raise UserError(f"TEST.TENSORBOARD names {unknown[0]!r}; there are {', '.join(DRAWN)}")
+        self.folder = folder / "tensorboard"
+        self.drawn = tuple(drawn)
+        if "confusion" in drawn:
+            _pyplot()
+
+    def __enter__(self) -> "TensorBoardSummary":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if "writer" in self.__dict__:
+            self.writer.close()
+
+    @cached_property
+    def writer(self):
+        """One for all class sets, for each writer replaces the list of what can be projected."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder)
+
+    def draw(self, session, subset: str, model: PromptedCLIP, logits: Tensor, labels: Tensor):
+        """Draw the trained model on one class set.
+
+        Args:
+            logits: ``(images, classes)`` of the test images.
+            labels: ``(images,)``, indices of ``model.classnames``.
+        """
+        if "confusion" in self.drawn and parallel.is_main_process():
+            figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
+            self.writer.add_figure(f"confusion/{subset}", figure)
+        if "embeddings" in self.drawn:
+            features, rows = embeddings(model, session.tested_by([model], subset, EMBEDDED))
+            header = ["kind", "class"]
+            if parallel.is_main_process():  # all processes encode
+                self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
+
+    def compare(self, cfg: CfgNode, found: dict) -> None:
+        """Write settings and results where TensorBoard's HPARAMS tab compares runs by them."""
+        if not parallel.is_main_process():
+            return
+        chosen = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in flat_of(settings(cfg)).items()
+            if not name.startswith(NOT_COMPARED)
+        }
+        scores = list(found["results"].values())[-1]  # zero-shot CLIP, if it is there, stands first
+        measured = {f"test/{subset} accuracy": it["accuracy"] for subset, it in scores.items()}
+        if found["harmonic_mean"]:
+            measured["test/H"] = list(found["harmonic_mean"].values())[-1]
+        self.writer.add_hparams(chosen, measured, run_name=".")  # this run, not one below it
+
+
+@torch.no_grad()
+def embeddings(model: PromptedCLIP, batches) -> tuple[Tensor, list[list[str]]]:
+    """Return unit features ``(images + classes, dim)``, and what each is: its kind and class.
+
+    A conditional learner's text features, which differ from image to image, are averaged.
+    """
+    images, labels, texts = [], [], []
+    for batch in batches:
+        features = model(batch.images)
+        images.append(features.image.cpu())
+        labels += batch.labels.tolist()
+        text = features.text.float().cpu()
+        texts.append(text if text.dim() == 2 else text.mean(dim=0))
+    rows = [["image", model.classnames[label]] for label in labels]
+    rows += [["text", name] for name in model.classnames]
+    text = torch.nn.functional.normalize(torch.stack(texts).mean(dim=0), dim=-1)
+    return torch.cat([*images, text.to(images[0].dtype)]).float(), rows
+
+
+def confusion_figure(guesses: Tensor, labels: Tensor, classnames: Sequence[str]):
+    """Return a figure of the share of each class's images (rows) that are taken for each class."""
+    plt = _pyplot()
+    counts = confusions(guesses, labels, len(classnames)).double()
+    shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    side = min(12.0, 3 + 0.22 * len(classnames))
+    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    figure.colorbar(axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="viridis"), shrink=0.7)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    if len(classnames) <= NAMED:
+        axes.set_xticks(range(len(classnames)), classnames, rotation=90)
+        axes.set_yticks(range(len(classnames)), classnames)
+    return figure
+
+
+def _pyplot():
+    try:
+        import matplotlib
+    except ImportError:
+        raise UserError(
+            'TEST.TENSORBOARD confusion needs matplotlib: pip install "softprompt[report]"'
+        ) from None
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    return plt

@@ -1,0 +1,154 @@
+"""Cross-modal hierarchical clustering of captioned pictures into topics, classes and domains."""
+
+import random
+
+import numpy as np
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import logger
+from softprompt.core.base.seeding import derive
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.meta.features import PairFeatures, hash_of
+from softprompt.core.meta.hierarchy import Hierarchy, NamedClass, Sizes, Topic
+from softprompt.core.meta.levels import Points, topics_of
+from softprompt.core.meta.names import KINDS, Namer
+from softprompt.core.meta.sizes import (
+    candidates,
+    check_sizes,
+    described,
+    fewest_pairs,
+    pairs_needed,
+    topics_needed,
+)
+from softprompt.core.meta.tasks import TaskSampler
+from softprompt.core.meta.usable import usable_pairs
+
+VERSION = 2  # of the algorithm: files of another one are not used
+
+
+def cluster(
+    features: PairFeatures,
+    clip: FrozenCLIP,
+    source: str,
+    *,
+    topics: int = 0,
+    classes: int = 0,
+    domains: int = 0,
+    ways: int = 0,
+    shots: int = 0,
+    queries: int = 0,
+    kept: float = 0.8,
+    held_out: float = 0.1,
+    names: str = "phrase",
+    kmeans: str = "sklearn",
+    seed: int = 1,
+) -> Hierarchy:
+    """Return topics of named classes in visual domains, some of the topics held out.
+
+    Topics are clusters of picture and caption together; classes, within a topic, of captions; the
+    visual domains, over all classes, of what a picture has beyond the mean of its class.
+
+    Args:
+        topics, classes, domains, ways, shots, queries: the ``Sizes``; 0: chosen by the number of
+            pairs, and reduced until tasks can be made.
+        kept: the share of pairs, those whose picture and caption agree best, that is clustered.
+        held_out: the share of topics, at least one, for meta-validation.
+        names: classes are named by a "phrase" of their captions or by the "medoid" caption.
+        kmeans: the library, "sklearn" or "faiss".
+
+    Raises:
+        UserError: too few pairs for any task.
+    """
+    if names not in KINDS:
+        raise UserError(f"classes are named by {names!r}, not {' or '.join(KINDS)}")
+    for name, share in (("KEPT", kept), ("HELD_OUT", held_out)):
+        if not 0 < share <= 1:
+            raise UserError(f"{name} is {share}, but must be a share above 0, at most 1")
+    fixed = {
+        "topics": topics,
+        "classes": classes,
+        "domains": domains,
+        "ways": ways,
+        "shots": shots,
+        "queries": queries,
+    }
+    check_sizes(fixed)
+    rows, dropped = usable_pairs(features, kept)
+    if len(rows):
+        points = Points.of(features, rows)
+        namer = Namer(clip, points.text_mean, names)
+        captions = np.array(features.captions, dtype=object)[rows]
+        options = fixed | {
+            "kept": kept,
+            "held_out": held_out,
+            "names": names,
+            "kmeans": kmeans,
+            "seed": seed,
+        }
+        for sizes in candidates(len(features), fixed):
+            if len(rows) < fewest_pairs(sizes):
+                continue
+            found = topics_of(points, captions, sizes, namer, kmeans, seed)
+            key = clusters_key(features, options)
+            split = _hold_out(found, sizes, held_out, seed)
+            hierarchy = Hierarchy(source, key, len(features), dropped, sizes, split)
+            if _makes_tasks(hierarchy, seed):
+                return hierarchy
+    raise UserError(
+        f"no meta-training task can be made from {source}: {len(features)} pairs, {len(rows)} of "
+        f"them usable ({_counts(dropped)}); about {pairs_needed(fixed, kept)} pairs are needed"
+    )
+
+
+def clusters_key(features: PairFeatures, options: dict) -> str:
+    """Return a hash of all that clusters depend on: the features and ``cluster``'s options."""
+    return hash_of(features.key, VERSION, sorted(options.items()))
+
+
+def _hold_out(
+    found: list[list[NamedClass]], sizes: Sizes, share: float, seed: int
+) -> tuple[Topic, ...]:
+    """Return the topics that have classes, a share of those with tasks held out."""
+    able = [
+        index for index, classes in enumerate(found) if Topic(tuple(classes), False).has_task(sizes)
+    ]
+    count = min(max(1, round(share * len(able))), len(able) - 2)
+    dice = random.Random(derive(seed, "held out"))
+    held_out = set(dice.sample(able, count)) if len(able) >= 3 else set()
+    return tuple(Topic(tuple(c), i in held_out) for i, c in enumerate(found) if c)
+
+
+def _makes_tasks(hierarchy: Hierarchy, seed: int) -> bool:
+    """Whether enough topics have tasks, among those held out and among the others."""
+    sizes = hierarchy.sizes
+    able = [t for t in hierarchy.topics if t.has_task(sizes)]
+    if len(able) < topics_needed(sizes):
+        return False
+    options = {"ways": sizes.ways, "shots": sizes.shots, "queries": sizes.queries, "seed": seed}
+    try:
+        for held_out in (False, True):
+            TaskSampler(hierarchy, **options, held_out=held_out)
+    except UserError:
+        return False
+    return True
+
+
+def log_clusters(hierarchy: Hierarchy) -> None:
+    """Log the chosen sizes and what became of the pairs."""
+    topics, sizes = hierarchy.topics, hierarchy.sizes
+    classes = [cls for topic in topics for cls in topic.classes]
+    used = sum(len(cls.pairs) for cls in classes)
+    usual = next(candidates(hierarchy.total, {}))
+    logger.info(
+        f"clusters of {hierarchy.source}: {described(sizes)}"
+        + (f"; where pairs suffice, {described(usual)}" if sizes != usual else "")
+    )
+    logger.info(
+        f"{hierarchy.total} pairs, left out {_counts(hierarchy.dropped)}; {used} are in "
+        f"{len(classes)} named classes of {len(topics)} topics, "
+        f"{len(hierarchy.split(True))} of these held out for meta-validation"
+    )
+
+
+def _counts(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count) or "none"

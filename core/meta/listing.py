@@ -1,0 +1,117 @@
+"""Captioned pictures listed in a file: CSV, TSV or JSON lines of paths and captions."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.meta.pairs import FilePairs
+from softprompt.core.meta.skipped import Skipped
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+# what columns are called by open_clip, Hugging Face and img2dataset
+PATH_NAMES = (
+    "path",
+    "filepath",
+    "file_path",
+    "file_name",
+    "filename",
+    "file",
+    "image_path",
+    "image",
+)
+CAPTION_NAMES = ("caption", "text", "title", "sentence")
+
+NO_COLUMNS = "another number of columns (a caption with the separator in it needs quotes)"
+NO_FIELDS = "no JSON object of path and caption"
+NO_CAPTION = "an empty caption"
+NO_PICTURE = "no such picture file"
+
+
+def listed_pairs(file: Path, max_skipped: float) -> FilePairs:
+    """Return the pairs of a listing; paths in it are relative to its folder.
+
+    A first line with known column names (path, caption; filepath, title; file_name, text ...) may
+    choose the columns; without one there are two, path and caption.
+
+    Raises:
+        UserError: the file cannot be read, or too many of its lines are of no use.
+    """
+    skipped = Skipped(str(file), max_skipped)
+    pictures, captions, total = [], [], 0
+    folders: dict[Path, set[str]] = {}
+    try:
+        for number, row in _rows(file):
+            total += 1
+            where = f"line {number}"
+            if row is None:
+                skipped.add(NO_FIELDS if file.suffix.lower() == ".jsonl" else NO_COLUMNS, where)
+                continue
+            path, caption = row
+            if not caption.strip():
+                skipped.add(NO_CAPTION, where)
+            elif not _exists(picture := file.parent / path.strip(), folders):
+                skipped.add(NO_PICTURE, f"{where}: {path.strip() or 'an empty path'}")
+            else:
+                pictures.append(picture)
+                captions.append(" ".join(caption.split()))
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is no UTF-8 text; save it as UTF-8") from None
+    except (OSError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    if not total:
+        raise UserError(f"{file} lists no pairs; a line each is needed: a path and a caption")
+    skipped.report(total)
+    return FilePairs(str(file), pictures, captions, max_skipped)
+
+
+def _rows(file: Path) -> Iterator[tuple[int, tuple[str, str] | None]]:
+    """Yield line number and (path, caption), or None for a line that has no such two."""
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        if file.suffix.lower() == ".jsonl":
+            for number, line in enumerate(opened, 1):
+                if line.strip():
+                    yield number, _fields(line)
+            return
+        reader = csv.reader(opened, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+        width, columns = 2, (0, 1)
+        for index, row in enumerate(row for row in reader if row):
+            if index == 0 and (named := _columns(row)):
+                width, columns = len(row), named
+            elif len(row) != width:
+                yield reader.line_num, None
+            else:
+                yield reader.line_num, (row[columns[0]], row[columns[1]])
+
+
+def _columns(row: list[str]) -> tuple[int, int] | None:
+    """Where a first line puts path and caption, if it is one of column names."""
+    names = [cell.strip().lower() for cell in row]
+    path = next((names.index(name) for name in PATH_NAMES if name in names), None)
+    caption = next((names.index(name) for name in CAPTION_NAMES if name in names), None)
+    return None if path is None or caption is None else (path, caption)
+
+
+def _fields(line: str) -> tuple[str, str] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    path = next((found[name] for name in PATH_NAMES if name in found), None)
+    caption = next((found[name] for name in CAPTION_NAMES if name in found), None)
+    return (path, caption) if isinstance(path, str) and isinstance(caption, str) else None
+
+
+def _exists(picture: Path, folders: dict[Path, set[str]]) -> bool:
+    """Whether there is such a file; each folder is listed once, which is faster for millions."""
+    if picture.parent not in folders:
+        try:
+            with os.scandir(picture.parent) as entries:
+                folders[picture.parent] = {entry.name for entry in entries if entry.is_file()}
+        except OSError:
+            folders[picture.parent] = set()
+    return picture.name in folders[picture.parent]

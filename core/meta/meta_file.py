@@ -1,0 +1,187 @@
+"""The result of meta-training: one safetensors file of prompts, regulator and what they are for.
+
+Its header holds, as JSON, the learner and its options, the backbone, the regulator's form and all
+settings. Files for the embedded backbone come with the package and are known by name.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import ASSETS
+from softprompt.core.base.registry import PROMPT_LEARNERS
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.engine import checkpoint
+from softprompt.core.meta.regulator import Regulator
+from softprompt.core.meta.rows import token_rows
+from softprompt.core.prompts.base import PromptLearner
+
+FILE = "gram.safetensors"
+HEADER = "softprompt-gram"
+FORMAT = 1
+PARTS = ("prompts", "regulator")
+
+
+@dataclass(frozen=True)
+class MetaLearned:
+    """What a file holds."""
+
+    file: Path
+    header: dict
+    prompts: dict[str, Tensor]
+    regulator: dict[str, Tensor]
+
+    def start(self, learner: PromptLearner, clip: FrozenCLIP) -> None:
+        """Copy the prompts into a learner.
+
+        Raises:
+            UserError: they are for another learner, other options or another backbone.
+        """
+        self._check(learner, clip)
+        checkpoint.load_into(learner, self.prompts, self.file)
+
+    def build_regulator(self, learner: PromptLearner, clip: FrozenCLIP) -> Regulator:
+        """Return the frozen regulator for a learner's tensors.
+
+        Raises:
+            UserError: it is for another learner or backbone.
+        """
+        self._check(learner, clip)
+        rows = token_rows(learner, clip)
+        regulator = Regulator(rows, clip.dim, **self.header["regulator"])
+        needed = {name: value.shape for name, value in regulator.state_dict().items()}
+        if needed != {name: value.shape for name, value in self.regulator.items()}:
+            raise UserError(
+                f"{self.file} holds a regulator of other tensors than this run's; use the PROMPT "
+                f"options it was meta-trained with: {self.header['options']}"
+            )
+        regulator.load_state_dict(self.regulator)
+        return regulator.requires_grad_(False)
+
+    def _check(self, learner: PromptLearner, clip: FrozenCLIP) -> None:
+        made = self.header["backbone"]
+        if self.header["learner"] != name_of(learner):
+            raise UserError(
+                f"{self.file} was meta-trained for PROMPT.NAME {self.header['learner']}, not "
+                f"{name_of(learner)}; tools/meta_train.py makes a file for that"
+            )
+        if (made["name"], made["vectors"]) != (clip.name, vectors_hash(clip)):
+            weights = "" if made["name"] != clip.name else f" with the weights {made['weights']}"
+            other = f"{clip.name}" + (f" with the weights {clip.weights}" if weights else "")
+            raise UserError(
+                f"{self.file} was meta-trained on the backbone {made['name']}{weights}, not "
+                f"{other}; tools/meta_train.py makes a file for that"
+            )
+
+
+def save(
+    file: Path,
+    learner: PromptLearner,
+    regulator: Regulator,
+    clip: FrozenCLIP,
+    about: dict,
+) -> None:
+    """Write prompts and regulator at once or not at all.
+
+    Args:
+        about: what else the header shall say: options, settings, validation.
+    """
+    modules: tuple[nn.Module, ...] = (learner, regulator)
+    tensors = {
+        f"{part}.{name}": value.detach().cpu().contiguous()
+        for part, module in zip(PARTS, modules, strict=True)
+        for name, value in module.state_dict().items()
+    }
+    weights = Path(clip.weights).name if Path(clip.weights).is_file() else clip.weights
+    header = {
+        "format": FORMAT,
+        "learner": name_of(learner),
+        "template": learner.template,
+        "backbone": {"name": clip.name, "weights": weights, "vectors": vectors_hash(clip)},
+        "regulator": {
+            "form": regulator.form,
+            "rank": regulator.rank,
+            "per_layer": regulator.per_layer,
+        },
+        **about,
+    }
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_bytes(safetensors_bytes(tensors, metadata={HEADER: json.dumps(header)}))
+    partial.replace(file)
+
+
+def load(name: str) -> MetaLearned:
+    """Read a file of ``tools/meta_train.py``, or one that comes with the package by its name.
+
+    Raises:
+        UserError: there is no such file, or it is another kind of file.
+    """
+    file = _find(name)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = json.loads((opened.metadata() or {}).get(HEADER, "null"))
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} cannot be read as a file of GRAM: {error}") from None
+    if not header or header["format"] != FORMAT:
+        raise UserError(
+            f"{file} holds no meta-learned prompts that this version reads; TRAINER.GRAM.FILE "
+            f"takes the {FILE} of a run of tools/meta_train.py, or {_names()}"
+        )
+    parts = {part: {} for part in PARTS}
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        parts[part][rest] = value
+    return MetaLearned(file, header, **parts)
+
+
+def embedded() -> list[str]:
+    """The names of the files that come with the package."""
+    return sorted(file.stem for file in _folder().glob("*.safetensors"))
+
+
+def name_of(learner: PromptLearner) -> str:
+    """Return the name that a learner's class is registered under."""
+    return next(
+        (name for name in PROMPT_LEARNERS.names() if PROMPT_LEARNERS[name] is type(learner)),
+        type(learner).__name__,
+    )
+
+
+def vectors_hash(clip: FrozenCLIP) -> str:
+    """Return a hash of a backbone's biases and gains, which tell its weights from any others."""
+    digest = hashlib.sha256()
+    for name, value in sorted(clip.model.state_dict().items()):
+        if value.dim() < 2:
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().reshape(-1).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _find(name: str) -> Path:
+    given = Path(name).expanduser()
+    run = given / FILE
+    if run.is_file():
+        return run
+    if given.is_file():
+        return given
+    if name in embedded():
+        return _folder() / f"{name}.safetensors"
+    raise UserError(
+        f"TRAINER.GRAM.FILE names {name!r}, but there is no such file; it takes the {FILE} of a "
+        f"run of tools/meta_train.py, that run's folder, or {_names()}"
+    )
+
+
+def _names() -> str:
+    return ", ".join(embedded()) or "none of the package's own"
+
+
+def _folder() -> Path:
+    return ASSETS / "gram"

@@ -1,0 +1,193 @@
+"""One meta-training from a configuration: corpus, tasks, loop, and the resulting file."""
+
+import json
+import time
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from softprompt.core.base import parallel
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import log_to_file, logger
+from softprompt.core.base.registry import PROMPT_LEARNERS
+from softprompt.core.base.seeding import seed_of, seeded
+from softprompt.core.clip.build import configured_clip, warnings_of
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.clip.prompted import prompts_images
+from softprompt.core.config.load import config_hash, options_from, settings
+from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
+from softprompt.core.engine import results
+from softprompt.core.engine.run_folder import run_folder, write_config
+from softprompt.core.meta import meta_file, meta_state
+from softprompt.core.meta.calibrate import calibrated_rate
+from softprompt.core.meta.corpus import Corpus, open_corpus, samplers
+from softprompt.core.meta.episodes import Episodes
+from softprompt.core.meta.meta_config import section
+from softprompt.core.meta.meta_loop import Outer, Progress, meta_fit
+from softprompt.core.meta.objective import Objective
+from softprompt.core.meta.regulator import Regulator
+from softprompt.core.meta.rows import token_rows
+from softprompt.core.prompts.base import PromptLearner
+
+ANY_CLASSES = ("thing", "other thing")  # a learner is made for some; here any must do
+
+
+def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
+    """Meta-train, write ``gram.safetensors``, and return what ``results.json`` says.
+
+    Args:
+        resume: go on with the run in ``OUTPUT_DIR``, from its last validation.
+
+    Raises:
+        UserError: what the user can mend; nothing of an earlier run is written over.
+    """
+    folder = _folder(cfg, resume)
+    if resume and (folder / results.FILE).is_file():
+        logger.info(f"{folder} is finished already: {folder / meta_file.FILE}")
+        if parallel.is_main_process():
+            meta_state.finish(folder)
+        return json.loads((folder / results.FILE).read_text())
+    outer = Outer(**section(cfg, "OUTER"))
+    clip = configured_clip(cfg)
+    learner = _learner(cfg, clip)
+    with seeded(cfg.SEED, "regulator"):
+        rows = token_rows(learner, clip)
+        regulator = Regulator(rows, clip.dim, **section(cfg, "REGULATOR")).to(clip.device)
+    objective = Objective(clip, learner, regulator, **section(cfg, "INNER"))
+
+    parallel.barrier()  # all have seen the folder as it was
+    handler = None
+    if parallel.is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(cfg, folder)
+        handler = log_to_file(folder)
+    try:
+        began = time.perf_counter()
+        _describe(cfg, objective)
+        preprocessing = Preprocessing.of(clip, cfg.INPUT)
+        clustering = section(cfg, "CLUSTER")
+        with parallel.rank_by_rank():
+            corpus = open_corpus(clip, preprocessing, clustering, **section(cfg, "PAIRS"))
+        training, held_out = _episodes(cfg, objective, corpus, preprocessing)
+        prepared = time.perf_counter() - began
+        if objective.steps and not objective.lr:
+            objective.lr = calibrated_rate(objective, held_out.draw(range(outer.val_tasks)))
+        progress = meta_fit(objective, outer, training, held_out, folder)
+        found = _results(cfg, objective, corpus, progress)
+        found["seconds"] = {"prepare": prepared, "meta_train": progress.seconds}
+        if parallel.is_main_process():
+            about = {key: found[key] for key in ("options", "inner_lr", "step", "validations")}
+            meta_file.save(
+                folder / meta_file.FILE,
+                learner,
+                regulator,
+                clip,
+                about | {"config": settings(cfg), "pairs": found["pairs"]},
+            )
+            results.write(folder, found)
+            meta_state.finish(folder)
+        _report(folder, found)
+        return found
+    finally:
+        if handler is not None:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def _folder(cfg: CfgNode, resume: bool) -> Path:
+    if cfg.OUTPUT_DIR or resume:
+        return run_folder(cfg, resume)
+    backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "-")
+    parent = Path("output", "gram", f"meta-{cfg.PROMPT.NAME}", backbone)
+    runs = (parent / f"seed{cfg.SEED}-run{number}" for number in range(1, 1_000_000))
+    return next(run for run in runs if not run.exists())
+
+
+def _learner(cfg: CfgNode, clip: FrozenCLIP) -> PromptLearner:
+    with seeded(seed_of(cfg, "PROMPT"), "init"):
+        cls = PROMPT_LEARNERS[cfg.PROMPT.NAME]
+        learner = cls(clip, ANY_CLASSES, **options_from(cfg, "PROMPT")).to(clip.device)
+    if not any(True for _ in learner.parameters()):
+        raise UserError(f"PROMPT.NAME {cfg.PROMPT.NAME} has nothing to meta-learn")
+    try:
+        same = learner.for_classes(ANY_CLASSES[:1]) is learner
+    except UserError:
+        same = False
+    if not same:
+        raise UserError(
+            f"the prompts of {cfg.PROMPT.NAME} with these options belong to classes, but every "
+            "task has classes of its own; PROMPT.COOP.CSC must be False"
+        )
+    return learner
+
+
+def _episodes(
+    cfg: CfgNode, objective: Objective, corpus: Corpus, preprocessing: Preprocessing
+) -> tuple[Episodes, Episodes]:
+    """Training episodes are augmented if pictures are encoded anew, held-out ones never."""
+    clip, node = objective.clip, cfg.INPUT
+    augment = evaluate = None
+    if prompts_images(objective.learner, clip):
+        augment = training_transform(node.TRANSFORMS, preprocessing, node.RRCROP_SCALE)
+        evaluate = evaluation_transform(node.TRANSFORMS, preprocessing)
+    shared = {"seed": seed_of(cfg, "INPUT"), "workers": corpus.workers, "device": clip.device}
+    training, held_out = samplers(corpus.hierarchy, cfg.SEED, **section(cfg, "TASKS"))
+    return (
+        Episodes(training, corpus.pairs, corpus.features, transform=augment, **shared),
+        Episodes(held_out, corpus.pairs, corpus.features, transform=evaluate, **shared),
+    )
+
+
+def _describe(cfg: CfgNode, objective: Objective) -> None:
+    clip = objective.clip
+    logger.info(
+        f"backbone {clip.name}, weights {clip.weights}, {cfg.MODEL.PRECISION} on {clip.device}"
+    )
+    for warning in warnings_of(clip, ()):
+        logger.warning(warning)
+    regulated = set(objective.regulator.keys) if objective.regulator.functions else set()
+    tensors = dict(objective.learner.named_parameters())
+    order = "second" if objective.second_order else "first"
+    how = f"{objective.steps} inner steps, {order} order" if objective.steps else "no inner steps"
+    logger.info(
+        f"meta-training {cfg.PROMPT.NAME}: {sum(v.numel() for v in tensors.values())} numbers in "
+        f"{len(tensors)} tensors, {len(regulated)} of them regulated by {objective.regulator.form} "
+        f"({sum(v.numel() for v in objective.regulator.parameters())} numbers); {how}, "
+        f"seed {cfg.SEED}"
+    )
+
+
+def _results(cfg: CfgNode, objective: Objective, corpus: Corpus, progress: Progress) -> dict:
+    clip, hierarchy = objective.clip, corpus.hierarchy
+    return {
+        "format": 1,
+        "prompt": cfg.PROMPT.NAME,
+        "options": options_from(cfg, "PROMPT"),
+        "backbone": {"name": clip.name, "weights": clip.weights},
+        "seed": cfg.SEED,
+        "pairs": {"source": cfg.META.PAIRS.SOURCE, "total": hierarchy.total},
+        "sizes": vars(hierarchy.sizes),
+        "clusters_page": str(corpus.page),
+        "inner_lr": objective.lr,
+        "steps": progress.step,
+        "step": progress.best_step,
+        "validations": progress.validations,
+        "warnings": warnings_of(clip, ()),
+        "config_hash": config_hash(cfg),
+        "environment": results.environment(),
+    }
+
+
+def _report(folder: Path, found: dict) -> None:
+    by_step = {each["step"]: each for each in found["validations"]}
+    start, best = by_step[0], by_step[found["step"]]
+    logger.info(
+        f"held-out topics: loss {start['loss']:.4f} at the start, {best['loss']:.4f} after step "
+        f"{best['step']}, which is kept; accuracy on the same classes "
+        f"{start['accuracy_same']:.1f} -> {best['accuracy_same']:.1f}%, on other classes "
+        f"{start['accuracy_other']:.1f} -> {best['accuracy_other']:.1f}%"
+    )
+    logger.info(
+        f"finished: {folder / meta_file.FILE}; train with it by TRAINER.NAME gram "
+        f"TRAINER.GRAM.FILE {folder / meta_file.FILE}"
+    )

@@ -1,0 +1,175 @@
+"""The meta-objective: the loss on a task's queries after regulated steps on its support."""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.clip.gradients import gradients, twice_differentiable
+from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.meta.episodes import Episode, Part
+from softprompt.core.meta.regulator import Regulator
+from softprompt.core.prompts.base import PromptLearner
+
+
+class Outcome(NamedTuple):
+    """What a task says of the prompts and the regulator."""
+
+    loss: float  # the meta-objective
+    accuracy_same: float  # percent, of the queries of the support's classes
+    accuracy_other: float  # percent, of the queries of other classes
+    gate: float  # share of the raw gradient that is kept
+
+
+class Objective:
+    """Loss on the queries at ``p_T``, where ``p_{j+1} = p_j - lr psi(dCE_support / dp_j; h)``.
+
+    It is ``(1 - w) CE_same + w CE_other`` with the weight w of other classes than the support's.
+    First order takes the raw inner gradients as constants: with one step that is exact for the
+    regulator and drops the curvature for the prompts. Without any inner step the three parts of a
+    task count alike, which is plain training on the same tasks.
+    """
+
+    def __init__(
+        self,
+        clip: FrozenCLIP,
+        learner: PromptLearner,
+        regulator: Regulator,
+        *,
+        lr: float = 0.0,
+        steps: int = 1,
+        second_order: bool = False,
+        other_weight: float = 0.5,
+        gate_weight: float = 0.0,
+    ):
+        """Join them.
+
+        Args:
+            lr: rate of the inner steps; 0: calibrated on held-out tasks.
+            steps: inner steps; 0: plain training on the same tasks, without meta-learning.
+            second_order: differentiate through the inner gradients as well.
+            other_weight: weight of the queries of other classes.
+            gate_weight: weight of SUPMER's target for the gate; see ``gate_target``.
+        """
+        if lr < 0 or steps < 0:
+            raise UserError(f"META.INNER: LR is {lr} and STEPS {steps}, but neither is negative")
+        if not 0 <= other_weight <= 1:
+            raise UserError(f"META.INNER.OTHER_WEIGHT is {other_weight}; it is a share of 1")
+        self.clip = clip
+        self.learner = learner
+        self.regulator = regulator
+        self.lr = lr
+        self.steps = steps
+        self.second_order = second_order
+        self.gate_weight = gate_weight
+        self.weights = (0.0, 1 - other_weight, other_weight) if steps else (1 / 3, 1 / 3, 1 / 3)
+
+    def gradients(self, episode: Episode) -> tuple[Outcome, dict[str, Tensor], dict[str, Tensor]]:
+        """Return the outcome of a task and the meta-gradients of prompts and regulator, by name."""
+        params = dict(self.learner.named_parameters())
+        own = dict(self.regulator.named_parameters())
+        adapted = self.adapt(episode, params, self.second_order)
+        # One query set after the other, so that only one's graph is in memory at a time; the inner
+        # steps are then traversed once, with the sum: d loss/d p = (d p_T/d p)^T d loss/d p_T.
+        ends = {name: value.detach().requires_grad_() for name, value in adapted.items()}
+        total = {name: torch.zeros_like(value) for name, value in ends.items()}
+        outcomes = []
+        for weight, part in zip(self.weights, episode, strict=True):
+            loss, accuracy = self.loss(part, ends) if weight else (None, 0.0)
+            if weight:
+                for name, gradient in gradients(weight * loss, ends, retain_graph=False).items():
+                    total[name] += gradient
+            outcomes.append((weight * loss.item() if weight else 0.0, accuracy))
+        gate = self.regulator.openness(episode.condition)
+        outputs, weights = list(adapted.values()), list(total.values())
+        if self.gate_weight and gate is not None:
+            target = gate_target(
+                episode, total, {name: params[name] - adapted[name] for name in params}
+            )
+            outputs.append(self.gate_weight * (target - gate).pow(2))
+            weights.append(torch.ones_like(gate))
+        trained = [*params.values(), *own.values()]
+        found = torch.autograd.grad(outputs, trained, weights, allow_unused=True)
+        found = [
+            torch.zeros_like(value) if gradient is None else gradient
+            for value, gradient in zip(trained, found, strict=True)
+        ]
+        outcome = self._outcome(outcomes, gate)
+        return (
+            outcome,
+            dict(zip(params, found[: len(params)], strict=True)),
+            dict(zip(own, found[len(params) :], strict=True)),
+        )
+
+    def evaluate(self, episode: Episode) -> Outcome:
+        """Return the outcome of a task at the prompts and the regulator as they are."""
+        params = dict(self.learner.named_parameters())
+        adapted = self.adapt(episode, params, second_order=False)
+        with torch.no_grad():
+            found = [self.loss(part, adapted) for part in episode]
+            gate = self.regulator.openness(episode.condition)
+        pairs = zip(self.weights, found, strict=True)
+        return self._outcome([(w * loss.item(), accuracy) for w, (loss, accuracy) in pairs], gate)
+
+    def adapt(
+        self, episode: Episode, params: dict[str, Tensor], second_order: bool
+    ) -> dict[str, Tensor]:
+        """Return the prompts after the inner steps, as functions of prompts and regulator."""
+        for _ in range(self.steps):
+            raw = self.inner_gradients(episode.support, params, second_order)
+            steps = self.regulator(raw, episode.condition)
+            params = {name: value - self.lr * steps[name] for name, value in params.items()}
+        return params
+
+    def inner_gradients(
+        self, support: Part, params: dict[str, Tensor], second_order: bool = False
+    ) -> dict[str, Tensor]:
+        # Only this pass is differentiated twice, so only it goes without fused attention.
+        with torch.enable_grad(), twice_differentiable() if second_order else nullcontext():
+            loss, _ = self.loss(support, params)
+            found = gradients(loss, params, create_graph=second_order, retain_graph=False)
+        return found if second_order else {name: g.detach() for name, g in found.items()}
+
+    def loss(self, part: Part, params: dict[str, Tensor]) -> tuple[Tensor, float]:
+        """Return cross-entropy and accuracy in percent of some pictures."""
+        model = PromptedCLIP(self.clip, self.learner, part.classnames)
+        prompts = model.prompts(params, part.features if self.learner.conditional else None)
+        if prompts.image is None and not prompts.deep_image:
+            image = part.features
+        else:
+            image = self.clip.encode_image(part.images, prompts)
+        if prompts.text is None and not prompts.deep_text:
+            text = self._fixed_text(part.classnames)
+        else:
+            text = self.clip.encode_text(model.sentences, prompts)
+        logits = model.compare(image, text).logits
+        accuracy = 100 * (logits.argmax(1) == part.labels).float().mean().item()
+        return F.cross_entropy(logits, part.labels), accuracy
+
+    def _fixed_text(self, classnames: tuple[str, ...]) -> Tensor:
+        """The features of sentences without learned words; each name is encoded once for all."""
+        templates = self.learner.templates
+        return torch.cat([self.clip.class_features((n,), templates, unit=True) for n in classnames])
+
+    def _outcome(self, found: list[tuple[float, float]], gate: Tensor | None) -> Outcome:
+        _, (_, same), (_, other) = found
+        total = sum(loss for loss, _ in found)
+        return Outcome(total, same, other, 1.0 if gate is None else gate.item())
+
+
+@torch.no_grad()
+def gate_target(episode: Episode, query: dict[str, Tensor], support: dict[str, Tensor]) -> Tensor:
+    """Return what SUPMER supervises the gate with: ``(s_dom + s_grad) / 2``, each in [0, 1].
+
+    They are how alike the pictures of support and other classes are, and how alike the query's
+    gradients and the support's steps, as mean cosines of token rows.
+    """
+    domain = F.cosine_similarity(
+        episode.support.features.mean(0), episode.other.features.mean(0), dim=0
+    )
+    rows = [F.cosine_similarity(query[n], support[n], dim=-1).flatten() for n in query]
+    return (2 + domain + torch.cat(rows).mean()) / 4

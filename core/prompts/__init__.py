@@ -1,0 +1,4 @@
+"""Prompt learners, one a file, and what they return: ``Prompts``.
+
+May import: base.
+"""

@@ -1,0 +1,149 @@
+"""A protocol's runs to its tables: means over seeds, averages over datasets.
+
+A mean is over the seeds that are there, an average over the rows; wherever one of them lacks a run
+that the others have, the table says so.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+from softprompt.core.protocols.report.labels import shots_label
+from softprompt.core.protocols.report.published import PublishedResults
+from softprompt.core.protocols.report.remarks import in_order, missing, remarks
+from softprompt.core.protocols.report.scores import Score, average_of, h_of, over_seeds
+from softprompt.core.protocols.report.table import Row, Table
+from softprompt.core.protocols.runs import Run
+
+HALVES = ("base", "new")
+TITLES = {
+    "base2new": "base to new classes",
+    "few_shot": "few shots",
+    "cross_dataset": "transfer from ",
+    "domain_generalization": "domain shift from ",
+}
+CLIP = "CLIP"  # a column of zero-shot CLIP, or what such a column's name starts with
+
+
+def kind_of(run: Run) -> str:
+    """Return the protocol as the field counts them, in which a shift is no transfer.
+
+    A shift's name starts with that of what it shifts, as with imagenet_a and shapes_sketch.
+    """
+    if run.protocol != "transfer":
+        return run.protocol
+    shifted = run.target and run.target.startswith(run.dataset)
+    return "domain_generalization" if shifted else "cross_dataset"
+
+
+def protocol_tables(runs: list[Run], published: PublishedResults) -> list[Table]:
+    """Return a table for each protocol, method, source and number of shots."""
+
+    def key(run: Run) -> tuple:
+        source = run.dataset if run.protocol == "transfer" else ""
+        shots = 0 if run.protocol == "few_shot" else run.shots
+        return run.protocol, run.method, source, shots
+
+    tables = []
+    for (protocol, method, source, shots), group in groupby(sorted(runs, key=key), key):
+        members = list(group)
+        for kind, of_kind in _kinds(members):
+            rows = {"base2new": _base2new, "few_shot": _few_shot}.get(protocol, _transfer)(of_kind)
+            seeds = " ".join(str(seed) for seed in sorted({run.seed for run in of_kind}))
+            title = f"{TITLES[kind]}{source}: {method}"
+            title += f", {shots_label(shots)}" * bool(shots) + f", mean over the seeds {seeds}"
+            columns = in_order(column for row in rows for column in row.cells)
+            table = Table(
+                kind,
+                title,
+                "dataset",
+                tuple(columns),
+                rows,
+                remarks(of_kind),
+                method,
+                source,
+                shots or None,
+            )
+            tables.append(published.beside(table, of_kind))
+    return tables
+
+
+def _kinds(runs: list[Run]) -> list[tuple[str, list[Run]]]:
+    """Part transfers from shifts; both tables show the source, which no target is left without."""
+    if runs[0].protocol != "transfer":
+        return [(runs[0].protocol, runs)]
+    sources = [run for run in runs if not run.target]
+    found = []
+    for kind in ("cross_dataset", "domain_generalization"):
+        targets = [run for run in runs if run.target and kind_of(run) == kind]
+        if targets:
+            found.append((kind, [*sources, *targets]))
+    return found or [("cross_dataset", sources)]
+
+
+def _base2new(runs: list[Run]) -> list[Row]:
+    rows = []
+    for dataset in in_order(run.dataset for run in runs):
+        of_it = [run for run in runs if run.dataset == dataset]
+        cells: dict = {}
+        for prefix, model in (("", 0), (f"{CLIP} ", 1)):
+            plain = [_score(of_it, model, half) for half in HALVES]
+            cells |= _with_h(prefix, plain)
+            apart = [
+                _score(of_it, model, "generalized", lambda found, half=half: found[half])
+                for half in HALVES
+            ]
+            if apart != [None, None]:
+                cells |= _with_h(f"{prefix}generalized ", apart)
+        rows.append(Row(dataset, cells))
+    return [*rows, *_average(rows, runs)]
+
+
+def _few_shot(runs: list[Run]) -> list[Row]:
+    rows = []
+    for dataset in in_order(run.dataset for run in runs):
+        of_it = [run for run in runs if run.dataset == dataset]
+        cells: dict = {CLIP: _score(of_it, 1, "all")}
+        for shots in sorted({run.shots for run in runs}):
+            cells[shots_label(shots)] = _score([r for r in of_it if r.shots == shots], 0, "all")
+        rows.append(Row(dataset, cells))
+    return [*rows, *_average(rows, runs)]
+
+
+def _transfer(runs: list[Run]) -> list[Row]:
+    def row(target: str, name: str) -> Row:
+        of_it = [run for run in runs if run.target == target]
+        return Row(name, {"accuracy": _score(of_it, 0, "all"), CLIP: _score(of_it, 1, "all")})
+
+    targets = [row(target, target) for target in in_order(run.target for run in runs) if target]
+    source = row("", f"{runs[0].dataset} (source)")
+    return [source, *targets, *_average(targets, runs, "average of targets")]
+
+
+def _score(
+    runs: Iterable[Run], model: int, subset: str, part: Callable[[dict], dict] = lambda found: found
+) -> Score | None:
+    """Return the accuracy over seeds of the trained (0) or the zero-shot (1) model."""
+    found = {run.seed: run.scores(subset)[model] for run in runs}
+    values = {seed: part(it)["accuracy"] for seed, it in sorted(found.items()) if it is not None}
+    return over_seeds(values) if values and None not in values.values() else None
+
+
+def _with_h(prefix: str, base_and_new: list[Score | None]) -> dict[str, Score | None]:
+    values = dict(zip(HALVES, base_and_new, strict=True))
+    values["H"] = None if None in base_and_new else h_of(*base_and_new)
+    return {f"{prefix}{name}": value for name, value in values.items()}
+
+
+def _average(rows: list[Row], runs: list[Run], name: str = "average") -> list[Row]:
+    """Return the row of averages; H is that of the averages, as the field publishes it."""
+    if len(rows) < 2:
+        return []
+    found: dict = {}
+    for column in in_order(column for row in rows for column in row.cells):
+        found[column] = average_of([row.cells.get(column) for row in rows])
+        prefix, is_h, _ = column.rpartition("H")
+        halves = [found.get(f"{prefix}{half}") for half in HALVES]
+        if is_h and None not in halves:
+            found[column] = h_of(*halves)
+    incomplete = missing(runs) or any(score and score.incomplete for score in found.values())
+    return [Row(f"{name} (INCOMPLETE)" if incomplete else name, found, average=True)]

@@ -1,1 +1,0 @@
-"""What the official code computes, without any saving: the oracle and measure of the fast paths."""

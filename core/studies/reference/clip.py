@@ -1,0 +1,76 @@
+"""The frozen CLIP as the official code runs it."""
+
+import torch
+from torch import Tensor
+
+from softprompt.core.clip.frozen import NOTHING, FrozenCLIP
+from softprompt.core.clip.towers.native import NativeVision
+from softprompt.core.clip.towers.text import Sentences, TextTower
+from softprompt.core.clip.towers.walk import at_least_single
+from softprompt.core.prompts.base import Prompts
+
+
+class ReferenceCLIP(FrozenCLIP):
+    """Sentences of full length, each for itself; every pass on its own; every block for all tokens.
+
+    It shares the weights of another instance, and costs what the official code costs.
+    """
+
+    def __init__(self, clip: FrozenCLIP):
+        super().__init__(
+            clip.model,
+            clip.text.tokenizer,
+            name=clip.name,
+            weights=clip.weights,
+            precision=clip.precision,
+            memory_limit=float("inf"),
+            packed="off",
+            device=clip.device,
+        )
+        self.text.__class__ = ReferenceText
+        if isinstance(self.image, NativeVision):
+            self.image.blocks = list(self.image.visual.transformer.resblocks)
+            self.image.pooled_block = None
+
+    def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
+        with self._precision():
+            return at_least_single(self.image(images, prompts))
+
+
+class ReferenceText(TextTower):
+    """The text tower on all of its context length, one image's prompts after another's."""
+
+    def length(self, ends: list[int]) -> int:
+        return self.context_length
+
+    def __call__(self, sentences: Sentences, prompts: Prompts) -> Tensor:
+        by_image = [v for v in (prompts.text, *prompts.deep_text) if v is not None and v.dim() == 4]
+        if not by_image:
+            return self._encoded(sentences, prompts)
+        return torch.stack(
+            [self._encoded(sentences, _of_image(prompts, i)) for i in range(len(by_image[0]))]
+        )
+
+    def _encoded(self, sentences: Sentences, prompts: Prompts) -> Tensor:
+        x = sentences.embedded  # (classes, context length, width)
+        rows = torch.arange(len(x), device=x.device)
+        if prompts.text is not None:
+            x = self._written(x, prompts.text + self.positions[sentences.slots], sentences.slots)
+        for index, module in enumerate(self.modules):
+            if 0 < index <= len(prompts.deep_text):
+                x = self._written(x, prompts.deep_text[index - 1], sentences.slots)
+            x = module(x, attn_mask=self.mask)
+        return self._project(self.final_norm(x))[rows, sentences.end]
+
+    def _written(self, x: Tensor, vectors: Tensor, slots: Tensor) -> Tensor:
+        """Return ``x`` with ``vectors`` ``(..., n, width)`` in the slots ``(classes, n)``."""
+        x = x.clone()
+        x[torch.arange(len(x), device=x.device)[:, None], slots] = vectors.to(x.dtype)
+        return x
+
+
+def _of_image(prompts: Prompts, index: int) -> Prompts:
+    def own(vectors: Tensor | None) -> Tensor | None:
+        return vectors if vectors is None or vectors.dim() < 4 else vectors[index]
+
+    return Prompts(text=own(prompts.text), deep_text=tuple(map(own, prompts.deep_text)))

@@ -1,0 +1,267 @@
+"""Features that are kept: by which keys, among which writers, and that they are the same ones."""
+
+import multiprocessing
+import os
+
+import pytest
+import torch
+from PIL import Image
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.clip.fast.store import FeatureStore, key_of
+from softprompt.core.clip.fingerprint import model_fingerprint
+from softprompt.core.data.batches import Batches
+from softprompt.core.data.dataset import Item
+from softprompt.core.data.pictures import FileReader, picture_fingerprint
+from softprompt.core.data.stored import FixedViews, StoredBatches
+from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
+
+HALF = Preprocessing((32, 32), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+FLIPPED = ("random_resized_crop", "random_flip", "normalize")
+
+
+def files(folder) -> list:
+    return [file for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
+
+
+def test_what_is_put_is_found_by_another_process_too(tmp_path):
+    value = torch.randn(3, 4)
+    FeatureStore(tmp_path).put(key_of("a", 1), value)
+    again = FeatureStore(tmp_path)
+    assert torch.equal(again.get(key_of("a", 1)), value)
+    assert again.get(key_of("a", 2)) is None
+    assert torch.equal(again.remembered(key_of("a", 1), pytest.fail), value)
+
+
+def test_a_damaged_file_is_computed_again(tmp_path):
+    key, value = key_of("a"), torch.ones(2)
+    FeatureStore(tmp_path).put(key, value)
+    (file,) = files(tmp_path)
+    file.write_bytes(file.read_bytes()[:20])
+    store = FeatureStore(tmp_path)
+    assert store.get(key) is None
+    assert torch.equal(store.remembered(key, lambda: value), value)
+    assert torch.equal(FeatureStore(tmp_path).get(key), value)
+
+
+def test_the_least_recently_used_go_first(tmp_path):
+    megabyte = torch.zeros(2**18)
+    store = FeatureStore(tmp_path, limit=3.5 / 1024)
+    for number in range(3):
+        store.put(key_of(number), megabyte)
+        os.utime(store._file(key_of(number)), (number, number))
+    assert FeatureStore(tmp_path).get(key_of(0)) is not None  # used now
+    store.put(key_of(3), megabyte)
+    left = FeatureStore(tmp_path)
+    assert [left.get(key_of(number)) is not None for number in range(4)] == [1, 0, 1, 1]
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="CACHE.DIR .*file cannot be written to"):
+        FeatureStore(tmp_path / "file").put(key_of(1), torch.ones(1))
+
+
+def write(folder: str, limit: float) -> None:
+    """Write what the others write as well, and read it while it is trimmed."""
+    for number in range(60):
+        store = FeatureStore(folder, limit)
+        found = store.remembered(
+            key_of(number % 7), lambda n=number % 7: torch.full((2**12,), float(n))
+        )
+        if not (found == number % 7).all():
+            os._exit(1)
+
+
+@pytest.mark.parametrize("limit", [1.0, 5e-5])
+def test_many_processes_write_at_once(limit, tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=write, args=(tmp_path, limit)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert not [file for file in files(tmp_path) if file.suffix == ".partial"]
+    if limit == 1.0:
+        assert len(files(tmp_path)) == 7
+    FeatureStore(tmp_path, limit).put(key_of("the last one"), torch.ones(1))
+    assert sum(file.stat().st_size for file in files(tmp_path)) <= limit * 2**30
+
+
+def test_a_model_is_known_by_all_that_its_features_depend_on(make_clip):
+    first = model_fingerprint(make_clip())
+    assert model_fingerprint(make_clip()) == first
+    changed, precise, quick = make_clip(), make_clip(), make_clip()
+    with torch.no_grad():
+        changed.model.visual.proj[0, 0] += 1e-6
+    precise.precision = "bf16"
+    quick.model.visual.transformer.resblocks[1].mlp.gelu = torch.nn.GELU()
+    assert len({first, *map(model_fingerprint, (changed, precise, quick))}) == 4
+
+
+@pytest.fixture
+def pictures(tmp_path) -> FileReader:
+    generator = torch.Generator().manual_seed(0)
+    for number in range(10):
+        pixels = torch.randint(0, 255, (40, 48, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(tmp_path / f"{number}.png")
+    return FileReader(str(tmp_path))
+
+
+ITEMS = [Item(f"{number}.png", number % 3) for number in range(10)]
+
+
+class Stored:
+    """Batches over a folder of pictures, and how often a picture or a feature is computed."""
+
+    def __init__(self, clip, store, read, transform=None, **options):
+        transform = transform or evaluation_transform(("normalize",), HALF)
+        self.read_count = self.encoded = 0
+
+        def counted(path):
+            self.read_count += 1
+            return read(path)
+
+        batches = Batches(ITEMS, counted, transform, batch_size=4, **options)
+        self.batches = StoredBatches(
+            batches, clip, store, lambda path: picture_fingerprint(read, path)
+        )
+        self.clip = clip
+
+    def features(self, pictures: bool = False) -> torch.Tensor:
+        encode = self.clip._encode_image
+
+        def counted(images, prompts):
+            self.encoded += len(images)
+            return encode(images, prompts)
+
+        self.clip._encode_image = counted
+        try:
+            found = self.batches.epoch(pictures=pictures)
+            return torch.cat([self.clip.encode_image(batch.images) for batch in found])
+        finally:
+            del self.clip._encode_image
+
+
+def test_stored_features_are_the_computed_ones_and_pictures_stay_unread(clip, pictures, tmp_path):
+    store = tmp_path / "store"
+    first = Stored(clip, FeatureStore(store), pictures)
+    plain = torch.cat([clip.encode_image(b.images) for b in first.batches.batches.epoch()])
+    first.read_count = 0
+    assert torch.equal(first.features(), plain)
+    assert (first.read_count, first.encoded) == (10, 10)
+    again = Stored(clip, FeatureStore(store), pictures)
+    assert torch.equal(again.features(), plain)
+    assert (again.read_count, again.encoded) == (0, 0)
+    assert torch.equal(again.features(pictures=True), plain)
+    assert (again.read_count, again.encoded) == (10, 0)
+
+
+def test_a_changed_picture_weight_or_transform_is_another_feature(
+    clip, make_clip, pictures, tmp_path
+):
+    store = tmp_path / "store"
+    Stored(clip, FeatureStore(store), pictures).features()
+    other = make_clip()
+    with torch.no_grad():
+        other.model.visual.proj *= 2
+    changed = Stored(other, FeatureStore(store), pictures)
+    changed.features()
+    assert changed.encoded == 10
+    squashed = evaluation_transform(("normalize",), Preprocessing(*HALF.__dict__.values()))
+    assert Stored(clip, FeatureStore(store), pictures, squashed).features() is not None
+    for transform in (
+        evaluation_transform((), HALF),
+        evaluation_transform(
+            ("normalize",), Preprocessing((32, 32), HALF.mean, HALF.std, squash=True)
+        ),
+    ):
+        changed = Stored(clip, FeatureStore(store), pictures, transform)
+        changed.features()
+        assert changed.encoded == 10
+    pictures("3.png").rotate(90).save(tmp_path / "3.png")
+    changed = Stored(clip, FeatureStore(store), pictures)
+    changed.features()
+    assert changed.encoded == 4  # its batch
+
+
+def test_without_data_pictures_cannot_be_mistaken_for_any(clip, pictures, tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    Stored(clip, store, pictures).features()
+    batch = next(Stored(clip, store, pictures).batches.epoch(pictures=False))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        clip.encode_image(batch.images[:2]).sum().item()
+
+
+def test_changed_images_are_not_the_expected_ones(clip, batch):
+    images = batch.images.clone()
+    clip.expect(images, lambda encode: torch.zeros(1))
+    assert clip.encode_image(images).tolist() == [0]
+    images += 1
+    assert clip.encode_image(images).shape == (8, clip.dim)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kept", [False, True])
+def test_views_take_turns_and_their_features_are_those_of_the_pictures(
+    clip, pictures, tmp_path, kept, workers
+):
+    transform = training_transform(FLIPPED, HALF, (0.3, 1.0))
+    options = {"batch_size": 3, "augment_seed": 7, "views": 2, "workers": workers}
+    shuffled = Batches(ITEMS, pictures, transform, seed=5, memory=1.0, **options)
+    ordered = shuffled.in_order()
+    read = ordered.epoch
+    if kept:
+        stored = StoredBatches(
+            ordered,
+            clip,
+            FeatureStore(tmp_path / "store"),
+            lambda path: picture_fingerprint(pictures, path),
+        )
+        read = lambda view: stored.epoch(view, pictures=False)  # noqa: E731
+    views = FixedViews(shuffled, read, clip)
+    assert len(views) == 3
+    seen = {}
+    for epoch in range(4):
+        for batch in views.epoch(epoch):
+            features = clip.encode_image(batch.images)
+            with torch.no_grad():
+                computed = clip.image(batch.images, type(clip).encode_image.__defaults__[0])
+            torch.testing.assert_close(features, computed, rtol=1e-5, atol=1e-5)
+            clip.encode_image(batch.images[:1])  # another one in between
+            assert torch.equal(clip.encode_image(batch.images), features)
+            for image, label in zip(batch.images, batch.labels, strict=True):
+                seen.setdefault((epoch % 2, label.item()), set()).add(image.sum().item())
+    # 10 pictures, of which each epoch leaves out one: of three labels there are 4, 3 and 3
+    assert max(len(values) for values in seen.values()) <= 4
+    assert not seen[0, 0] & seen[1, 0]
+
+
+def test_any_method_trains_alike_on_known_features(
+    any_learner, any_trainer, clip, batch, make_model, make_trainer, monkeypatch
+):
+    """Known features were computed picture by picture, as another batch has other last bits."""
+    known = torch.cat([clip.encode_image(image[None]) for image in batch.images])
+    plain, encode_image = [], clip._encode_image
+
+    def watched(images, prompts):
+        if prompts.image is None:
+            plain.append(len(images))
+        return encode_image(images, prompts)
+
+    monkeypatch.setattr(clip, "_encode_image", watched)
+
+    def steps(source) -> list[dict]:
+        images = batch.images.clone()
+        clip.expect(images, source)
+        method = make_trainer(any_trainer, make_model(any_learner, clip))
+        torch.manual_seed(0)
+        found = [method.step(batch._replace(images=images)) for _ in range(3)]
+        return [{name: value.item() for name, value in terms.items()} for terms in found]
+
+    computed = steps(lambda encode: encode())
+    asked, plain[:] = len(batch.images) in plain, []
+    for terms, expected in zip(steps(lambda _: known), computed, strict=True):
+        assert terms == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert not asked or len(batch.images) not in plain

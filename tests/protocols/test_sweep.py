@@ -1,0 +1,407 @@
+"""The cells of a sweep, their claims and the order in which they are handed out; nothing trains."""
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.protocols import claim as claims
+from softprompt.core.protocols import work
+from softprompt.core.protocols.cells import plan
+from softprompt.core.protocols.cost import listing
+from softprompt.core.protocols.drive import drive
+from softprompt.core.protocols.naming import method_of
+from softprompt.core.protocols.progress import Progress
+from softprompt.core.protocols.queue import Queue
+from softprompt.core.protocols.runs import find_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+COOP = str(ROOT / "configs/coop/tiny.yaml")
+MAPLE = str(ROOT / "configs/maple/tiny.yaml")
+ZEROSHOT = str(ROOT / "configs/zeroshot/tiny.yaml")
+
+
+def dataset(name: str) -> str:
+    return str(ROOT / f"configs/datasets/{name}.yaml")
+
+
+def cells_in(output: Path, protocol="base2new", configs=(COOP,), names=("shapes",), **how):
+    how = {"seeds": [1, 2], **how}
+    return plan(protocol, list(configs), [dataset(name) for name in names], output=output, **how)
+
+
+def finish(cell, seconds: float = 1.0) -> None:
+    Path(cell.folder).mkdir(parents=True)
+    found = {"seconds": {"train": seconds, "evaluate": 0.5}}
+    Path(cell.folder, "results.json").write_text(json.dumps(found))
+
+
+PAIRS = {
+    "plain": [],
+    "odd letters": ["A.B", "it's a/b", "C.D", "(base, new)", "E.F", "größe", "G.H", ""],
+    "a cache": ["CACHE.DIR", "/tmp/x", "OPTIM.LR", "1", "CACHE.LIMIT", "2"],
+    "long": [word for n in range(30) for word in (f"OPTIM.KEY{n}", f"value{n}")],
+}
+FAKE = '#!/usr/bin/env bash\nprintf "%q " "$@" >> calls; echo >> calls\n'
+
+
+@pytest.mark.parametrize("pairs", PAIRS.values(), ids=PAIRS)
+def test_folders_are_those_of_the_shell_tools(pairs, tmp_path):
+    (tmp_path / "python").write_text(FAKE)
+    (tmp_path / "python").chmod(0o755)
+    subprocess.run(
+        [str(ROOT / "tools/base2new.sh"), COOP, "eurosat", "--", *pairs],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHON": f"{tmp_path}/python", "SEEDS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    first = shlex.split((tmp_path / "calls").read_text().splitlines()[0])
+    folder = first[first.index("--resume") + 1]
+    assert folder == f"output/base2new/{method_of(COOP, pairs)}/eurosat/shots_16/seed_1"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names", "count"),
+    [
+        ("base2new", ("shapes", "patterns"), 2 * 2),
+        ("few_shot", ("shapes", "patterns"), 2 * 5 * 2),
+        ("cross_dataset", ("shapes", "patterns"), 2 * 2),
+        ("domain_generalization", ("shapes", "shapes_v2", "shapes_sketch"), 2 * 3),
+    ],
+)
+def test_every_cell_is_a_run_of_its_protocol(protocol, names, count, tmp_path):
+    cells = cells_in(tmp_path, protocol, names=names)
+    assert len(cells) == count
+    for cell in cells:
+        finish(cell)
+        cfg = cell.configuration()
+        assert cfg.OUTPUT_DIR == cell.folder
+        (run,) = find_runs([cell.folder])
+        assert run.folder == Path(cell.folder)
+        assert (run.target or run.dataset) == cfg.DATASET.NAME
+        assert run.seed == cfg.SEED
+        assert run.target or run.shots == cfg.DATASET.NUM_SHOTS
+        assert bool(run.target) == bool(cell.after) == cell.evaluate
+
+
+def test_clip_without_training_is_only_evaluated(tmp_path):
+    cells = cells_in(tmp_path, "cross_dataset", [ZEROSHOT], ("shapes", "patterns"), seeds=[1])
+    assert [(cell.evaluate, cell.model_dir) for cell in cells] == [(True, ""), (True, "")]
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"protocol": "cross_dataset"}, "needs a source and at least one target"),
+        ({"pairs": ["OPTIM.LR"]}, "'OPTIM.LR' is left over"),
+        ({"pairs": ["OPTIM.LT", "1"]}, "no option OPTIM.LT"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_runs(how, says, tmp_path):
+    with pytest.raises(UserError, match=says):
+        cells_in(tmp_path, **how)
+
+
+def test_two_files_that_would_share_a_folder_are_refused(tmp_path):
+    other = tmp_path / "coop" / "tiny.yaml"
+    other.parent.mkdir()
+    other.write_text(f"_BASE_: {COOP}\n")
+    with pytest.raises(UserError, match="would both write to coop/tiny"):
+        cells_in(tmp_path, configs=[COOP, str(other)])
+
+
+def costs_in(table: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in table.splitlines() if "seed" in line}
+
+
+def test_a_dry_run_knows_what_finished_cells_have_cost(tmp_path):
+    first, second, other, last = cells_in(tmp_path, configs=(COOP, MAPLE))
+    assert "4 to run; 4 of unknown cost" in listing([first, second, other, last])
+    finish(first, seconds=6.041541005000113)
+    table = listing([first, second, other, last])
+    assert costs_in(table) == {
+        first.name: ["finished"],
+        second.name: ["to", "run", "6.5"],
+        other.name: ["to", "run", "unknown"],
+        last.name: ["to", "run", "unknown"],
+    }
+    said = "1 finished, 3 to run: at least 0.1 minutes of one worker; 2 of unknown cost"
+    assert said in table and "other datasets" not in table
+
+
+def test_a_dry_run_estimates_from_other_datasets_and_says_so(tmp_path):
+    names, shots = ("shapes", "patterns"), [1, 4]
+    one, four, other_one, other_four = cells_in(tmp_path, names=names, shots=shots, seeds=[1])
+    finish(one, seconds=59.5)
+    table = listing([one, four, other_one, other_four])
+    assert costs_in(table)[four.name][-1] == "60.0"
+    assert costs_in(table)[other_one.name][-1] == "~60.0"
+    finish(four, seconds=119.5)
+    table = listing([one, four, other_one, other_four])
+    assert costs_in(table)[other_one.name][-1] == "~60.0"
+    assert costs_in(table)[other_four.name][-1] == "~120.0"
+    assert "2 finished, 2 to run: 3.0 minutes of one worker\n~ is estimated from" in table
+    finish(other_one, seconds=9.5)  # of the dataset itself, though with other shots
+    table = listing([one, four, other_one, other_four])
+    assert costs_in(table)[other_four.name][-1] == "10.0"
+    assert "other datasets" not in table
+
+
+def test_one_claim_at_a_time(tmp_path):
+    assert not claims.held(tmp_path)
+    with claims.take(tmp_path):
+        assert claims.held(tmp_path)
+        assert claims.take(tmp_path) is None
+    assert not claims.held(tmp_path)
+    assert not list(tmp_path.glob("*.json"))
+    with claims.take(tmp_path) as again:
+        assert again.number == 1
+
+
+def of_another_machine(place: Path, number: int, age: float) -> Path:
+    file = place / f"{number}.json"
+    file.write_text(json.dumps({"host": "another", "pid": 1}))
+    os.utime(file, (time.time() - age,) * 2)
+    return file
+
+
+def test_a_claim_of_another_machine_holds_while_it_is_touched(tmp_path):
+    file = of_another_machine(tmp_path, 1, age=claims.STALE / 2)
+    assert claims.held(tmp_path) and claims.take(tmp_path) is None
+    os.utime(file, (time.time() - 2 * claims.STALE,) * 2)
+    assert not claims.held(tmp_path)
+    with claims.take(tmp_path) as mine:
+        assert mine.number == 2
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_claim_is_touched_while_it_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT", 0.01)
+    with claims.take(tmp_path) as mine:
+        os.utime(mine.file, (0, 0))
+        until = time.monotonic() + 300
+        while mine.file.stat().st_mtime == 0:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def test_of_two_that_take_over_one_comes_first(tmp_path, monkeypatch):
+    """Machines whose locks do not reach one another both see a stale claim."""
+    of_another_machine(tmp_path, 1, age=2 * claims.STALE)
+    seen = claims._numbers(tmp_path)
+    monkeypatch.setattr(claims, "HOST", "this")
+    with claims.take(tmp_path):
+        monkeypatch.setattr(claims, "HOST", "that")
+        monkeypatch.setattr(claims, "_numbers", lambda place: seen)
+        assert claims.take(tmp_path) is None
+        monkeypatch.undo()
+
+
+class FakeWorkers:
+    """Workers that run ``work(cell)`` at once, in this process; an exception is their death."""
+
+    def __init__(self, work, count: int = 1, most: int = 1):
+        self.work, self.count, self.most = work, count, most
+        self.given, self.closed = {}, False
+        self.order = []
+
+    def start(self, worker, cells):
+        self.given[worker] = cells
+        self.order += [(worker, cell["name"]) for cell in cells]
+
+    def ended(self, timeout):
+        given, self.given = self.given, {}
+        return [(worker, self._outcome(cells)) for worker, cells in given.items()]
+
+    def _outcome(self, cells):
+        try:
+            return [self.work(cell) for cell in cells]
+        except SystemExit as error:
+            return str(error)
+
+    def close(self):
+        self.closed = True
+
+
+class Silent:
+    def __init__(self):
+        self.errors = []
+
+    def started(self, cells): ...
+
+    def ended(self, cell, error, seconds):
+        self.errors.append(error)
+
+    def tick(self): ...
+
+
+def run(cells, do, retries: int = 1, **how):
+    queue, workers, watcher = Queue(cells, retries), FakeWorkers(do, **how), Silent()
+    drive(queue, workers, watcher)
+    assert workers.closed
+    return queue, workers, watcher
+
+
+def done(given: dict) -> dict:
+    Path(given["folder"]).mkdir(parents=True)
+    Path(given["folder"], "results.json").write_text("{}")
+    return {"state": work.DONE}
+
+
+def test_a_worker_stays_with_its_backbone_and_dataset(tmp_path):
+    cells = cells_in(tmp_path, configs=[COOP, MAPLE], names=("shapes", "patterns"))
+    _, workers, watcher = run(cells, done, count=2)
+    datasets = {
+        worker: {Path(name).parts[3] for at, name in workers.order if at == worker}
+        for worker in (0, 1)
+    }
+    assert sorted(map(list, datasets.values())) == [["patterns"], ["shapes"]]
+    assert watcher.errors == [""] * 8
+
+
+def test_finished_cells_are_not_handed_out(tmp_path):
+    first, second = cells_in(tmp_path)
+    finish(first)
+    _, workers, _ = run([first, second], done)
+    assert workers.order == [(0, second.name)]
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (2, 3)])
+def test_what_dies_is_tried_again_and_then_named(retries, attempts, tmp_path):
+    first, second = cells_in(tmp_path)
+
+    def work(given):
+        if given["folder"] == first.folder:
+            raise SystemExit("it died")
+        return done(given)
+
+    queue, workers, watcher = run([first, second], work, retries)
+    assert [name for _, name in workers.order].count(first.name) == attempts
+    assert queue.errors.keys() == {first.folder}
+    assert "it died" in queue.errors[first.folder]
+    assert second.finished() and len(watcher.errors) == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(terminal, tmp_path, monkeypatch):
+    cells = cells_in(tmp_path)
+    screen = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stdout", screen)
+
+    def work(given):
+        if given["folder"] == cells[1].folder:
+            return {"state": "refused", "error": "no picture"}
+        return done(given)
+
+    queue = Queue(cells, retries=0)
+    drive(queue, FakeWorkers(work), Progress(queue))
+    said = screen.getvalue()
+    assert said.startswith("2 cells, 0 of them there already\n")
+    assert f"[2/2] {cells[1].name}: FAILED: no picture" in said
+    if terminal:
+        head, _, row, _ = said.splitlines()[-4:]
+        assert head.split()[:4] == ["method", "finished", "running", "failed"]
+        assert row.split()[:3] == ["coop/tiny", "1/2", "1"]
+        assert said.count("\x1b[4F\x1b[J") > 1  # each table erases the one before
+    else:
+        assert f"[1/2] {cells[0].name}: 0.0 s" in said and "\x1b" not in said
+
+
+def test_a_users_mistake_is_not_tried_again(tmp_path):
+    (cell,) = cells_in(tmp_path, seeds=[1])
+    queue, workers, _ = run([cell], lambda given: {"state": work.REFUSED, "error": "no picture"})
+    assert queue.errors == {cell.folder: "no picture"}
+    assert len(workers.order) == 1
+
+
+def test_of_a_batch_whose_worker_died_only_the_first_unfinished_is_charged(tmp_path):
+    cells = cells_in(tmp_path, seeds=[1, 2, 3])
+    deaths = []
+
+    def work(given):
+        if given["folder"] == cells[1].folder and len(deaths) < 2:
+            deaths.append(given)
+            raise SystemExit("out of time")
+        return done(given)
+
+    queue, workers, _ = run(cells, work, retries=1, most=3)
+    assert queue.errors.keys() == {cells[1].folder}
+    assert cells[0].finished() and cells[2].finished()
+    assert [name for _, name in workers.order].count(cells[0].name) == 1
+
+
+def test_targets_wait_for_their_source_and_fall_with_it(tmp_path):
+    names = ("shapes", "shapes_v2", "patterns")
+    cells = cells_in(tmp_path, "cross_dataset", names=names)
+    source = cells[0]
+
+    def work(given):
+        if given["folder"] == source.folder:
+            return {"state": work_failed, "error": "it broke"}
+        if given["after"]:
+            assert Path(given["after"], "results.json").is_file()
+        return done(given)
+
+    work_failed = "failed"
+    queue, workers, _ = run(cells, work, retries=0, count=2)
+    assert len(queue.errors) == 3 and "it broke" in queue.errors[source.folder]
+    assert all(cell.finished() for cell in cells[3:])
+
+
+def test_what_another_driver_runs_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("softprompt.core.protocols.drive.POLL", 0.01)
+    first, second = cells_in(tmp_path)
+    other = claims.take(Path(first.claims))
+    with other:
+
+        def work(given):
+            done(asdict(first))  # by the other driver's worker, while ours runs the second
+            return done(given)
+
+        _, workers, _ = run([first, second], work)
+    assert workers.order == [(0, second.name)]
+
+
+def test_a_cell_is_run_under_its_claim_and_its_error_told(tmp_path, monkeypatch):
+    (cell,) = cells_in(tmp_path, seeds=[1])
+
+    def fails(cell, cfg):
+        assert claims.take(Path(cell.claims)) is None
+        assert cfg.SEED == 1
+        raise RuntimeError("first line\nthe last line")
+
+    monkeypatch.setattr(work, "_run", fails)
+    found = work.run_cell(asdict(cell))
+    assert found["state"] == work.FAILED
+    assert found["error"].startswith("the last line (see ") and found["seconds"] > 0
+    assert "RuntimeError" in Path(cell.claims, work.ERROR).read_text()
+
+    monkeypatch.setattr(work, "_run", lambda cell, cfg: finish(cell))
+    assert work.run_cell(asdict(cell))["state"] == work.DONE
+    assert not Path(cell.claims, work.ERROR).exists()
+    monkeypatch.setattr(work, "_run", fails)
+    assert work.run_cell(asdict(cell))["state"] == work.DONE  # it is there
+
+    bad = replace(cell, folder=f"{cell.folder}0", pairs=("OPTIM.LT", "1"))
+    assert "no option OPTIM.LT" in work.run_cell(asdict(bad))["error"]
+
+
+def test_a_claimed_cell_is_left_alone(tmp_path, monkeypatch):
+    (cell,) = cells_in(tmp_path, seeds=[1])
+    monkeypatch.setattr(work, "_run", None)
+    with claims.take(Path(cell.claims)):
+        assert work.run_cell(asdict(cell))["state"] == work.BUSY

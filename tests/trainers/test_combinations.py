@@ -1,0 +1,132 @@
+"""Every registered learner under every registered trainer: a plugin needs no test of its own."""
+
+import pytest
+import torch
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.config.defaults import defaults
+from softprompt.core.engine import checkpoint
+
+
+def weights(clip) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in clip.model.state_dict().items()}
+
+
+def test_any_learner_trains_under_any_trainer(
+    any_learner, any_trainer, clip, batch, make_model, make_trainer, tmp_path
+):
+    frozen = weights(clip)
+    model = make_model(any_learner, clip)
+    method = make_trainer(any_trainer, model, epochs=5)
+    torch.manual_seed(0)
+    before = torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels)
+    for epoch in range(5):
+        method.start_epoch(epoch)
+        for value in method.step(batch).values():
+            assert torch.isfinite(value)
+        method.after_epoch(epoch)
+    after = torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels)
+    assert after < before
+    assert all((value == frozen[name]).all() for name, value in clip.model.state_dict().items())
+
+    checkpoint.save(tmp_path, 1, model.learner.state_dict(), {"learner": any_learner}, {})
+    tensors, header = checkpoint.load_prompts(tmp_path / "epoch-1" / checkpoint.PROMPTS)
+    assert header["learner"] == any_learner
+    fresh = make_model(any_learner, clip)
+    checkpoint.load_into(fresh.learner, tensors, tmp_path)
+    assert torch.equal(fresh(batch.images).logits, model(batch.images).logits)
+
+
+def test_any_combination_resumes_bit_for_bit(
+    any_learner, any_trainer, clip, batch, make_model, make_trainer, tmp_path
+):
+    from softprompt.core.engine.loop import fit
+
+    class Batches:
+        def __len__(self):
+            return 2
+
+        def epoch(self, epoch):
+            if epoch == self.cut:
+                raise KeyboardInterrupt
+            return iter([batch._replace(images=batch.images + 0.1 * epoch)] * 2)
+
+    def run(folder, cut=None):
+        model = make_model(any_learner, clip)
+        method = make_trainer(any_trainer, model)
+        Batches.cut = cut
+        fit(method, Batches(), folder=folder, seed=1, meta={})
+        return model.params()
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", cut=2)
+    resumed = run(tmp_path / "cut")
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_zeroshot_cannot_be_trained(clip, make_model, make_trainer):
+    with pytest.raises(UserError, match="nothing to train.*--eval-only"):
+        make_trainer("erm", make_model("zeroshot", clip))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options"),
+    [
+        ("kgcoop", {"weight": 0.0}),
+        ("lasp", {"weight": 0.0}),
+        ("prograd", {"strength": 0.0}),
+        (
+            "promptsrc",
+            {"text_weight": 0.0, "image_weight": 0.0, "logit_weight": 0.0, "gpa": False},
+        ),
+        ("prometar", {"text_weight": 0.0, "image_weight": 0.0, "episode": False}),
+    ],
+)
+def test_a_term_switched_off_is_erm(
+    any_learner, trainer, options, clip, batch, make_model, make_trainer
+):
+    trained = []
+    for name, chosen in (("erm", {}), (trainer, options)):
+        model = make_model(any_learner, clip)
+        method = make_trainer(name, model, **chosen)
+        for _ in range(3):
+            method.step(batch)
+        trained.append(model.params())
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+
+
+def test_ivlp_without_text_prompts_is_vpt(clip, batch, make_model, make_trainer):
+    trained = []
+    for name, options in (
+        ("vpt", {"n_ctx_vision": 4}),
+        ("ivlp", {"n_ctx_text": 0, "n_ctx_vision": 4}),
+    ):
+        model = make_model(name, clip, **options)
+        method = make_trainer("erm", model)
+        for _ in range(3):
+            method.step(batch)
+        trained.append(model.params())
+    assert trained[0].keys() == trained[1].keys()
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+
+
+def test_no_gate_grows_with_the_square_of_a_matrix(clip, make_model, make_trainer):
+    model = make_model("maple", clip)
+    method = make_trainer("prometar", model)
+    largest = max(value.numel() for value in model.params().values())
+    assert max(value.numel() for value in method.gates.parameters()) < 4 * largest
+
+
+def test_half_precision_trains(any_learner, make_clip, batch, make_model, make_trainer):
+    clip = make_clip()
+    clip.precision = "bf16"
+    model = make_model(any_learner, clip)
+    method = make_trainer("erm", model)
+    losses = [method.step(batch)["ce"].item() for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert all(value.dtype == torch.float32 for value in model.params().values())
+
+
+def test_options_have_settings_in_every_section():
+    assert {"DATASET", "PROMPT", "TRAINER", "MODEL", "OPTIM", "TEST"} <= set(defaults())
