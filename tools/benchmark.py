@@ -18,7 +18,8 @@ from _bench_growth import CURVES, fitted, plot
 from _bench_machine import machine
 from _bench_measure import child
 from _bench_table import curves_table, table
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 QUICK = (10,)  # classes
 
@@ -64,7 +65,7 @@ def count(text: str) -> int:
     return number
 
 
-@ends_in_one_line("interrupted; what was measured is in the output folder")
+@command("interrupted; what was measured is in the output folder")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     given.output_dir.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Iterator
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
 from _entries import Entry, Option, entry_of
+
+from softprompt.core.base.cli import command
 
 NARROWEST = 34  # of the column that also holds the link
 
@@ -151,7 +152,7 @@ def as_json(entries: Entries) -> str:
     return json.dumps(plain, indent=1, default=str)
 
 
-@ends_in_one_line()
+@command()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.plugins import import_built_in, import_plugins

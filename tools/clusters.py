@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "meta" / "clusters.py"
 
@@ -53,7 +54,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@ends_in_one_line("interrupted; the same command goes on from the features computed so far")
+@command("interrupted; the same command goes on from the features computed so far")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     import torch

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -100,7 +101,7 @@ def download(names: list[str], root: Path, given: argparse.Namespace) -> bool:
     return not failed
 
 
-@ends_in_one_line("interrupted; the same command goes on where this one stopped")
+@command("interrupted; the same command goes on where this one stopped")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console

@@ -8,9 +8,10 @@ from pathlib import Path
 import _checkout  # noqa: F401
 from _controls import CONTROLS, CURVES, LEARNERS, SHOTS, Control, Trained
 from _controls_table import markdown
-from _ending import ends_in_one_line
 from _workers import attempt, told_outcomes
 from matrix import shared
+
+from softprompt.core.base.cli import command
 
 TABLE = "controls.md"
 
@@ -80,7 +81,7 @@ def run_missing(work, jobs: list, count: int) -> int:
     return told_outcomes(work, missing, count, str, lambda job: job.line())
 
 
-@ends_in_one_line("interrupted; the same command goes on")
+@command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     from softprompt.core.base.errors import UserError
 

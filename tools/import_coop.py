@@ -13,7 +13,8 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 import yaml
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 EPILOG = """\
 examples:
@@ -191,7 +192,7 @@ def listed(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
 
 
-@ends_in_one_line()
+@command()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console

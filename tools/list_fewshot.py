@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -26,7 +27,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@ends_in_one_line()
+@command()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.errors import UserError

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
 from _matrix_table import Cell, markdown
-from _pairs import pairs_apart
 from _workers import attempt, told_outcomes
+
+from softprompt.core.base.cli import command, split_pairs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 BUDGET = CONFIGS / "base" / "matrix.yaml"
@@ -43,7 +43,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _options_last(arguments: list[str]) -> list[str]:
     """Keep ``--learners coop OPTIM.LR 1`` from taking KEY VALUE pairs for learners."""
-    flags, pairs = pairs_apart(arguments)
+    flags, pairs = split_pairs(arguments)
     return [*flags, "--", *pairs] if pairs else flags
 
 
@@ -185,7 +185,7 @@ def run_missing(cells: list[Cell], pairs: list[str], jobs: int) -> int:
     )
 
 
-@ends_in_one_line("interrupted; the same command goes on")
+@command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     os.environ["OMP_NUM_THREADS"] = "1"  # of each worker; --jobs shares out the cores

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -23,7 +24,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-@ends_in_one_line("interrupted; --resume goes on after the last validation")
+@command("interrupted; --resume goes on after the last validation")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console

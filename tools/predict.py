@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -92,7 +93,7 @@ def show(predictions, classnames: tuple[str, ...], count: int, as_json: bool) ->
     return len(unreadable)
 
 
-@ends_in_one_line()
+@command()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.errors import UserError

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
 
 
-@ends_in_one_line()
+@command()
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
-from _pairs import pairs_apart
+
+from softprompt.core.base.cli import command, split_pairs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROTOCOLS = ("base2new", "few_shot", "cross_dataset", "domain_generalization")
@@ -63,7 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _options_first(arguments: list[str]) -> list[str]:
     """Keep ``--datasets dtd OPTIM.LR 1`` from taking KEY VALUE pairs for datasets."""
-    words, pairs = pairs_apart(arguments)
+    words, pairs = split_pairs(arguments)
     place = next((words.index(name) + 1 for name in PROTOCOLS if name in words), len(words))
     return [*words[:place], *pairs, *words[place:]]
 
@@ -126,7 +126,7 @@ def print_report(cells: list) -> None:
     print(f"\n{as_text(build_report(find_runs([cell.folder for cell in cells])))}")
 
 
-@ends_in_one_line("interrupted; the same command goes on")
+@command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.errors import UserError

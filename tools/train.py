@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
-from _ending import ends_in_one_line
+
+from softprompt.core.base.cli import command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -55,7 +56,7 @@ def sources(given: argparse.Namespace) -> tuple[str, dict]:
     return config_file, {key: value for key, value in flags.items() if value is not None}
 
 
-@ends_in_one_line("interrupted; --resume goes on after the last finished epoch")
+@command("interrupted; --resume goes on after the last finished epoch")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console

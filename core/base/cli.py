@@ -1,0 +1,56 @@
+"""What the command-line tools share: how they end, and KEY VALUE pairs among their arguments."""
+
+import functools
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from softprompt.core.base.errors import UserError
+
+Main = Callable[[list[str]], int]
+KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
+
+
+def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
+    """Return a decorator for a tool's ``main(arguments) -> exit code``.
+
+    A ``UserError`` is printed in one line and exits with 2, Ctrl-C prints ``interrupted`` and exits
+    with 130. A reader that closes the pipe early, such as ``head``, causes no message.
+    """
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def run(arguments: list[str]) -> int:
+            try:
+                return main(arguments)
+            except KeyboardInterrupt:
+                print(interrupted, file=sys.stderr)
+                return 130
+            except BrokenPipeError:
+                # The interpreter flushes the buffer at exit, which would fail again.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 1
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+
+        return run
+
+    return decorate
+
+
+def split_pairs(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the other words, and the KEY VALUE pairs that may stand anywhere among them.
+
+    A flag that takes many words would swallow the pairs that follow it.
+    """
+    words, pairs, rest = [], [], iter(arguments)
+    for word in rest:
+        if KEY.fullmatch(word) and not Path(word).exists():
+            pairs += [word, *itertools.islice(rest, 1)]
+        else:
+            words.append(word)
+    return words, pairs
