@@ -69,15 +69,11 @@ class Case:
         self.parts: list[Part] = getattr(self, f"_{row.kind}")()
 
     def _model(self):
-        from softprompt.core.base.registry import PROMPT_LEARNERS
-        from softprompt.core.base.seeding import seeded
         from softprompt.core.clip.prompted import PromptedCLIP
-        from softprompt.core.config.load import options_from
+        from softprompt.core.engine.build import build_learner
 
-        with seeded(1, "init"):
-            cls = PROMPT_LEARNERS[self.cfg.PROMPT.NAME]
-            learner = cls(self.clip, self.names, **options_from(self.cfg, "PROMPT"))
-        return PromptedCLIP(self.clip, learner.to(self.clip.device), self.names)
+        learner = build_learner(self.cfg, self.clip, self.names)
+        return PromptedCLIP(self.clip, learner, self.names)
 
     def _images(self, count: int):
         import torch

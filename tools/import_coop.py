@@ -88,17 +88,17 @@ def import_run(given: argparse.Namespace) -> None:
     from softprompt.core.coop.config import check_known
     from softprompt.core.coop.files import find_checkpoint
     from softprompt.core.coop.importing import (
-        build_learner,
         check_backbone,
         choose_method,
         configuration,
         names_of_classes,
         read_prompts,
     )
-    from softprompt.core.coop.outline import backbone_with
+    from softprompt.core.coop.outline import backbone_with, outline
     from softprompt.core.coop.reading import read_checkpoint
     from softprompt.core.coop.tensors import sort_names
     from softprompt.core.engine import checkpoint
+    from softprompt.core.engine.build import build_learner
     from softprompt.core.engine.checkpoint import prompt_header
     from softprompt.core.engine.run_folder import run_folder, write_config
 
@@ -120,7 +120,7 @@ def import_run(given: argparse.Namespace) -> None:
     backbone = cfg.MODEL.BACKBONE.NAME
     check_backbone(backbone, tensors, file)
     classnames = names_of_classes(cfg, shapes, given.classnames, given.root or "")
-    learner = build_learner(cfg, classnames)
+    learner = build_learner(cfg, outline(backbone), classnames)
     prompts = read_prompts(tensors, names.trained, learner, file)
 
     folder = run_folder(cfg, resume=False)
@@ -157,14 +157,17 @@ def write_config_file(given: argparse.Namespace) -> None:
     from softprompt.core.config.load import load_config
     from softprompt.core.config.yaml_files import tree_of
     from softprompt.core.coop.config import check_known
-    from softprompt.core.coop.importing import build_learner, choose_method, configuration
+    from softprompt.core.coop.importing import choose_method, configuration
+    from softprompt.core.coop.outline import outline
+    from softprompt.core.engine.build import build_learner
 
     keys, pairs = official_keys(given)
     places = [Path(given.config_file)] if given.config_file else []
     method, how = choose_method(keys.get("TRAINER.NAME", ""), {}, keys, places)
     check_known(method, pairs)
     ours, lines = configuration(method, keys, bool(given.config_file), {}, None)
-    build_learner(load_config(flags=ours))
+    cfg = load_config(flags=ours)
+    build_learner(cfg, outline(cfg.MODEL.BACKBONE.NAME), ())  # the backbone must allow its prompts
     file = Path(given.config_only)
     plain = {key: list(v) if isinstance(v, tuple) else v for key, v in sorted(ours.items())}
     text = f"# {method}, from the official settings.\n" + yaml.safe_dump(tree_of(plain))

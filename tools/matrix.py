@@ -124,14 +124,14 @@ def trained_by_none(cfg, pairs: list[str]) -> list[str]:
     """Return the registered learners that have nothing to train."""
     from softprompt.core.base.registry import PROMPT_LEARNERS
     from softprompt.core.clip.build import build_clip
-    from softprompt.core.config.load import options_from
+    from softprompt.core.engine.build import build_learner
 
     clip = build_clip(cfg.MODEL.BACKBONE.NAME, "")  # what can be trained shows without weights
     found = []
     for name in PROMPT_LEARNERS.names():
-        options = options_from(configuration(Cell(name, "", 0, Path()), pairs), "PROMPT")
+        own = configuration(Cell(name, "", 0, Path()), pairs)
         try:
-            learner = PROMPT_LEARNERS[name](clip, ("one", "other"), **options)
+            learner = build_learner(own, clip, ("one", "other"))
         except Exception:  # its own runs will say what is wrong with it
             continue
         if not any(True for _ in learner.parameters()):

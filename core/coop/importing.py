@@ -6,8 +6,6 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.config.load import options_from
 from softprompt.core.coop.config import is_of_method, our_dataset, our_keys
 from softprompt.core.coop.defaults import UNSAID, UNSAID_BY
 from softprompt.core.coop.files import classnames_of
@@ -95,16 +93,6 @@ def configuration(
     )
     ours, others = our_keys(setting, unsaid | keys)
     return ours, lines + others
-
-
-def build_learner(cfg: CfgNode, classnames: tuple[str, ...] = ()) -> PromptLearner:
-    """Return the prompt learner of a configuration, for its shapes; no weights are loaded.
-
-    Raises:
-        UserError: the backbone cannot be prompted in this way.
-    """
-    cls = PROMPT_LEARNERS[cfg.PROMPT.NAME]
-    return cls(outline(cfg.MODEL.BACKBONE.NAME), classnames, **options_from(cfg, "PROMPT"))
 
 
 def check_backbone(name: str, tensors: dict[str, Stored], file: Path) -> None:

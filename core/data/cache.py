@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 
 from PIL import Image
 
-GIGABYTE = 2**30
+from softprompt.core.base.files import GIGABYTE
 
 
 class SizeLimitedCache:

@@ -1,18 +1,19 @@
 """The training loop: epochs of steps, each recorded, each epoch saved so that it can go on."""
 
-import math
 import time
 from pathlib import Path
 
 import torch
 
 from softprompt.core.base import parallel
-from softprompt.core.base.errors import UserError
-from softprompt.core.base.log import Recorder, logger
+from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import derive
 from softprompt.core.data.batches import Batches
 from softprompt.core.engine import checkpoint
+from softprompt.core.engine.recorder import Recorder, check_finite
 from softprompt.core.engine.trainer import Trainer
+
+ADVICE = "the last good epoch is saved; a smaller OPTIM.LR or MODEL.PRECISION fp32 may help"
 
 
 def fit(
@@ -42,42 +43,29 @@ def fit(
     if start >= epochs:
         return seconds
 
-    learner = trainer.model.learner
-    recorder = (
-        Recorder(folder, epochs, len(batches), print_every, start)
-        if parallel.is_main_process()
-        else None
-    )
-    try:
+    count, learner = len(batches), trainer.model.learner
+    every = min(max(1, print_every), count)
+    with Recorder(folder, epochs * count, start=start * count) as recorder:
         for epoch in range(start, epochs):
             began = time.perf_counter()
             trainer.start_epoch(epoch)
-            rate = trainer.learning_rates(epoch)["prompts"]
+            lr = trainer.learning_rates(epoch)["prompts"]
             for index, batch in enumerate(batches.epoch(epoch)):
+                step, where = epoch * count + index, f"in epoch {epoch + 1}, batch {index + 1}"
                 terms = {name: value.item() for name, value in trainer.step(batch).items()}
-                _check_finite(terms, epoch, index)
-                if recorder:
-                    recorder.step(epoch, index, terms, rate)
+                check_finite(terms, where, ADVICE)
+                recorder.step(step, terms, lr, epoch=epoch)
+                if (index + 1) % every == 0:
+                    values = " ".join(f"{name} {value:.4f}" for name, value in terms.items())
+                    done = f"epoch [{epoch + 1}/{epochs}] batch [{index + 1}/{count}]"
+                    recorder.log_progress(step, f"{done} {values} lr {lr:.4e}")
             trainer.after_epoch(epoch)
             seconds += time.perf_counter() - began
-            if recorder:
-                recorder.end_epoch()
+            recorder.flush()
+            if parallel.is_main_process():
                 state = _state(trainer, seconds)
                 checkpoint.save(place, epoch + 1, learner.state_dict(), meta, state, keep_every)
-    finally:
-        if recorder:
-            recorder.close()
     return seconds
-
-
-def _check_finite(terms: dict[str, float], epoch: int, batch: int) -> None:
-    for name, value in terms.items():
-        if not math.isfinite(value):
-            raise UserError(
-                f"the term {name!r} is {value} in epoch {epoch + 1}, batch {batch + 1} "
-                f"({', '.join(f'{k} {v:.4g}' for k, v in terms.items())}); the last good epoch is "
-                "saved; a smaller OPTIM.LR or MODEL.PRECISION fp32 may help"
-            )
 
 
 def _state(trainer: Trainer, seconds: float) -> dict:

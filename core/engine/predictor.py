@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.prompted import PromptedCLIP
-from softprompt.core.config.load import load_config, options_from
+from softprompt.core.config.load import load_config
 from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.data.pictures import FileReader
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
 from softprompt.core.engine import checkpoint
+from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.evaluate import Classifier
 
 
@@ -45,11 +45,9 @@ class Predictor:
         self.classnames = tuple(classnames) or tuple(header["classnames"])
         _check_classnames(self.classnames)
         self.clip = configured_clip(cfg)
-        learner_class = PROMPT_LEARNERS[cfg.PROMPT.NAME]
-        trained = tuple(header["classnames"])
-        learner = learner_class(self.clip, trained, **options_from(cfg, "PROMPT"))
+        learner = build_learner(cfg, self.clip, tuple(header["classnames"]))
         checkpoint.load_into(learner, tensors, file)
-        self.model = PromptedCLIP(self.clip, learner.to(self.clip.device), self.classnames)
+        self.model = PromptedCLIP(self.clip, learner, self.classnames)
         preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
         self.transform = evaluation_transform(cfg.INPUT.TRANSFORMS, preprocessing)
         self.warnings = warnings_of(self.clip, self.classnames)

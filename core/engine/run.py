@@ -1,24 +1,22 @@
 """One run from a configuration: train and report, or evaluate what was trained."""
 
 import json
-import logging
-from contextlib import contextmanager
 from pathlib import Path
 
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.log import log_to_file, logger
-from softprompt.core.base.registry import TRAINERS
-from softprompt.core.base.seeding import seed_of, seeded
-from softprompt.core.config.load import options_from
+from softprompt.core.base.log import logger
+from softprompt.core.base.seeding import seed_of
 from softprompt.core.data.fewshot import list_sha256
 from softprompt.core.engine import checkpoint, results
+from softprompt.core.engine.build import build_trainer
 from softprompt.core.engine.loop import fit
 from softprompt.core.engine.memory import start_measuring
 from softprompt.core.engine.optim import Optim
-from softprompt.core.engine.run_folder import evaluation_folder, run_folder, write_config
+from softprompt.core.engine.recorder import open_run
+from softprompt.core.engine.run_folder import evaluation_folder, run_folder
 from softprompt.core.engine.scoring import evaluate_run
 from softprompt.core.engine.session import Session
 from softprompt.core.engine.shared import Shared
@@ -52,12 +50,11 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     for subset in tested:
         learner.for_classes(session.classnames(subset))
     model = session.model(learner, classes)
-    with seeded(seed_of(cfg, "TRAINER"), "trainer"):
-        trainer = TRAINERS[cfg.TRAINER.NAME](model, **options_from(cfg, "TRAINER"))
+    trainer = build_trainer(cfg, model)
     trainer.prepare(Optim.from_config(cfg.OPTIM))
 
     board = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
-    with _writing(cfg, folder), board:
+    with open_run(cfg, folder), board:
         session.describe()
         logger.info(
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images "
@@ -146,7 +143,7 @@ def evaluate(
         name = cfg.PROMPT.NAME
 
     board = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
-    with _writing(cfg, folder), board:
+    with open_run(cfg, folder), board:
         session.describe()
         logger.info(f"evaluating {source}")
         found = evaluate_run(session, learner, tested, name, board)
@@ -155,29 +152,6 @@ def evaluate(
             results.write(folder, found)
         logger.info(f"finished: {folder / results.FILE}")
     return found
-
-
-@contextmanager
-def _writing(cfg: CfgNode, folder: Path):
-    """Make the run's folder, save the configuration in it and log to it.
-
-    Of several processes the first one does, after all have seen the folder as it was.
-    """
-    parallel.barrier()
-    if not parallel.is_main_process():
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(cfg, folder)
-    handler = log_to_file(folder)
-    try:
-        yield
-    except UserError as error:  # to the file alone; the screen gets it as the error it is
-        handler.handle(logging.makeLogRecord({"msg": f"stopped: {error}"}))
-        raise
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
 
 
 def _finished(folder: Path) -> dict:

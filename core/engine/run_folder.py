@@ -1,4 +1,4 @@
-"""Where a run writes: a new folder, or one that holds this very run."""
+"""The folder of a run: choose it, check that it is free or holds this very run."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import yaml
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import write_atomically
 from softprompt.core.config.load import PLACES, settings
 from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.engine import results
@@ -55,6 +56,5 @@ def _check_same_run(cfg: CfgNode, folder: Path) -> None:
 
 
 def write_config(cfg: CfgNode, folder: Path) -> None:
-    partial = folder / ".config.yaml.partial"
-    partial.write_text(cfg.dump(), encoding="utf-8")
-    partial.replace(folder / "config.yaml")
+    """Save the configuration as ``folder/config.yaml``."""
+    write_atomically(folder / "config.yaml", cfg.dump())

@@ -8,11 +8,9 @@ from yacs.config import CfgNode
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
-from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.base.seeding import seed_of, seeded
+from softprompt.core.base.seeding import seed_of
 from softprompt.core.clip.build import warnings_of
 from softprompt.core.clip.prompted import PromptedCLIP
-from softprompt.core.config.load import options_from
 from softprompt.core.data.batch import Batch
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.dataset import Item
@@ -30,6 +28,7 @@ from softprompt.core.data.transforms import (
     evaluation_transform,
     training_transform,
 )
+from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.evaluate import need_pictures
 from softprompt.core.engine.shared import Shared
 from softprompt.core.prompts.base import PromptLearner
@@ -62,10 +61,7 @@ class Session:
 
     def learner(self, classnames: tuple[str, ...]) -> PromptLearner:
         """The prompt learner as it starts, drawn from a generator of its own."""
-        with seeded(seed_of(self.cfg, "PROMPT"), "init"):
-            cls = PROMPT_LEARNERS[self.cfg.PROMPT.NAME]
-            learner = cls(self.clip, classnames, **options_from(self.cfg, "PROMPT"))
-        return learner.to(self.clip.device)
+        return build_learner(self.cfg, self.clip, classnames)
 
     def model(self, learner: PromptLearner, subset: str) -> PromptedCLIP:
         return PromptedCLIP(self.clip, learner, self.classnames(subset), self.dataset.templates)

@@ -6,7 +6,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from softprompt.core.base.log import logger, open_cut
+from softprompt.core.base.log import logger
+from softprompt.core.engine.recorder import open_truncated
 from softprompt.core.meta.objective import Outcome
 
 
@@ -21,7 +22,7 @@ class MetaRecorder:
         self.steps = steps
         self.every = every
         self.first = start
-        self.metrics = open_cut(folder / "metrics.jsonl", start)
+        self.metrics = open_truncated(folder / "metrics.jsonl", start)
         self.board = SummaryWriter(folder / "tensorboard", purge_step=start if start else None)
         self.bar = tqdm(total=steps, initial=start, leave=False, disable=not sys.stderr.isatty())
         self.began = time.perf_counter()

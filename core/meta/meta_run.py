@@ -9,7 +9,6 @@ from yacs.config import CfgNode
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import log_to_file, logger
-from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.base.seeding import seed_of, seeded
 from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.frozen import FrozenCLIP
@@ -17,6 +16,7 @@ from softprompt.core.clip.prompted import prompts_images
 from softprompt.core.config.load import config_hash, options_from, settings
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
 from softprompt.core.engine import results
+from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.run_folder import run_folder, write_config
 from softprompt.core.meta import meta_file, meta_state
 from softprompt.core.meta.calibrate import calibrated_rate
@@ -104,9 +104,7 @@ def _folder(cfg: CfgNode, resume: bool) -> Path:
 
 
 def _learner(cfg: CfgNode, clip: FrozenCLIP) -> PromptLearner:
-    with seeded(seed_of(cfg, "PROMPT"), "init"):
-        cls = PROMPT_LEARNERS[cfg.PROMPT.NAME]
-        learner = cls(clip, ANY_CLASSES, **options_from(cfg, "PROMPT")).to(clip.device)
+    learner = build_learner(cfg, clip, ANY_CLASSES)
     if not any(True for _ in learner.parameters()):
         raise UserError(f"PROMPT.NAME {cfg.PROMPT.NAME} has nothing to meta-learn")
     try:
