@@ -28,17 +28,30 @@ def pytest_generate_tests(metafunc):
     """Run a test of ``any_learner`` or ``any_trainer`` with all of them, a plugin's included."""
     from softprompt.core.base.registry import TRAINERS
 
-    for argument, names in (("any_learner", trained_learners), ("any_trainer", TRAINERS.names)):
-        if argument in metafunc.fixturenames:
-            metafunc.parametrize(argument, names())
+    if "any_learner" in metafunc.fixturenames:
+        metafunc.parametrize("any_learner", trained_learners(Sizes()))
+    if "any_trainer" in metafunc.fixturenames:
+        metafunc.parametrize("any_trainer", TRAINERS.names())
 
 
-@functools.cache
-def trained_learners() -> list[str]:
-    """The registered prompt learners that have something to train."""
+class Sizes:
+    """The sizes of the small CLIP, which is built if a learner asks for something else of it.
+
+    Tests are collected by learners, and open_clip alone takes a second to import.
+    """
+
+    dim, text_width, image_width, text_depth, image_depth = 32, 48, 64, 3, 3
+
+    def embed_words(self, phrase: str) -> torch.Tensor:
+        return torch.zeros(77, self.text_width)
+
+    def __getattr__(self, name: str):
+        return getattr(build_small_clip(), name)
+
+
+def trained_learners(clip) -> list[str]:
+    """Return the registered prompt learners that have something to train."""
     from softprompt.core.base.registry import PROMPT_LEARNERS
-
-    clip = build_small_clip()
 
     def trains(name: str) -> bool:
         learner = PROMPT_LEARNERS[name](clip, NAMES, **SMALL_OPTIONS.get(name, {}))
@@ -48,8 +61,8 @@ def trained_learners() -> list[str]:
 
 
 @pytest.fixture
-def learners() -> list[str]:
-    return trained_learners()
+def learners(clip) -> list[str]:
+    return trained_learners(clip)
 
 
 @pytest.fixture

@@ -5,16 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torchvision import transforms
-from torchvision.transforms import v2
 
 from softprompt.core.base.errors import UserError
 
-INTERPOLATION = {
-    "bicubic": transforms.InterpolationMode.BICUBIC,
-    "bilinear": transforms.InterpolationMode.BILINEAR,
-    "nearest": transforms.InterpolationMode.NEAREST,
-}
 TORCHVISION = "torchvision"
 TRAINING_TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
 
@@ -68,8 +61,9 @@ def training_transform(
         raise UserError(
             f"INPUT.TRANSFORMS names {unknown[0]!r}; there are {', '.join(TRAINING_TRANSFORMS)}"
         )
-    size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
-    kinds = v2 if preprocessing.backend == TORCHVISION else transforms
+    kinds = _kinds(preprocessing.backend)
+    size = preprocessing.size
+    interpolation = kinds.InterpolationMode(preprocessing.interpolation)
     if "random_resized_crop" in names:
         steps = [kinds.RandomResizedCrop(size, crop_scale, interpolation=interpolation)]
     else:
@@ -88,8 +82,9 @@ def evaluation_transform(
     names: tuple[str, ...], preprocessing: Preprocessing
 ) -> Callable[[Image.Image], torch.Tensor]:
     """What the backbone was trained on: for CLIP, the shorter side resized, then the centre."""
-    size, interpolation = preprocessing.size, INTERPOLATION[preprocessing.interpolation]
-    kinds = v2 if preprocessing.backend == TORCHVISION else transforms
+    kinds = _kinds(preprocessing.backend)
+    size = preprocessing.size
+    interpolation = kinds.InterpolationMode(preprocessing.interpolation)
     if preprocessing.squash:
         steps = [kinds.Resize(size, interpolation)]
     else:
@@ -97,9 +92,23 @@ def evaluation_transform(
     return _whole(steps, names, preprocessing)
 
 
+def _kinds(backend: str):
+    """Return torchvision's module of this backend's transforms; it takes seconds to import."""
+    if backend == TORCHVISION:
+        from torchvision.transforms import v2
+
+        return v2
+    from torchvision import transforms
+
+    return transforms
+
+
 def _whole(steps: list[Callable], names: tuple[str, ...], preprocessing: Preprocessing) -> Callable:
     """The steps on a picture, and what makes it a normalized tensor."""
+    from torchvision import transforms
+
     if preprocessing.backend == TORCHVISION:
+        v2 = _kinds(TORCHVISION)
         found = [v2.ToImage(), *steps, v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
     else:
         found = [*steps, transforms.ToTensor()]

@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "meta")]
-from conftest import build_batch, build_model, build_small_clip, build_trainer, trained_learners
+from conftest import (
+    Sizes,
+    build_batch,
+    build_model,
+    build_small_clip,
+    build_trainer,
+    trained_learners,
+)
 from test_meta_training import build_episodes, build_objective, exactly
 
 from softprompt.core.base import parallel
@@ -22,7 +29,7 @@ DOUBLE = torch.float64
 
 def models() -> dict[str, tuple[str, dict]]:
     """Every learner, and contexts by class, which are divided with the classes."""
-    names = trained_learners()
+    names = trained_learners(Sizes())
     return {"coop by class": ("coop", {"csc": True})} | {name: (name, {}) for name in names}
 
 

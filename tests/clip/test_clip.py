@@ -1,6 +1,5 @@
 """The frozen CLIP of open_clip's own towers, prompt by prompt against slow oracles."""
 
-import open_clip
 import pytest
 import torch
 
@@ -55,6 +54,8 @@ def oracle(clip, name, words, context, deep=()):
 
 
 def test_sentences_are_open_clips_own(clip, names):
+    import open_clip
+
     ids = open_clip.get_tokenizer("ViT-B-16")(
         [f"a photo of a {n.replace('_', ' ')}." for n in names]
     )

@@ -2,7 +2,6 @@
 
 import json
 
-import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -85,6 +84,8 @@ def config(root) -> dict:
 
 
 def test_a_file_of_clips_names_fits_a_model_with_a_text_module(root, tmp_path):
+    import open_clip
+
     model = open_clip.CustomTextCLIP(**config(root))
     values = {name: value + 1 for name, value in model.state_dict().items()}
     old = {name.removeprefix("text."): value for name, value in values.items()}
@@ -95,6 +96,8 @@ def test_a_file_of_clips_names_fits_a_model_with_a_text_module(root, tmp_path):
 
 
 def test_a_file_of_another_architecture_is_refused(weights, root, tmp_path):
+    import open_clip
+
     file = str(tmp_path / "weights.safetensors")
     save_file(weights, file)
     with pytest.raises(UserError, match="ln_final.bias is .128,. there and .64,. here") as error:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms.functional import pil_to_tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.seeding import seeded
@@ -13,6 +12,12 @@ from softprompt.core.data.pictures import FileReader
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
 
 KINDS = [("RGB", "jpg"), ("L", "jpeg"), ("CMYK", "jpg"), ("RGB", "png"), ("P", "png")]
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    from torchvision.transforms.functional import pil_to_tensor
+
+    return pil_to_tensor(image)
 
 
 def picture(size: tuple[int, int] = (71, 50)) -> Image.Image:
@@ -24,11 +29,11 @@ def picture(size: tuple[int, int] = (71, 50)) -> Image.Image:
 @pytest.mark.parametrize(("mode", "suffix"), KINDS)
 def test_decoded_pixels_are_pillows(mode, suffix, tmp_path):
     picture().convert(mode).save(tmp_path / f"a.{suffix}")
-    expected = pil_to_tensor(FileReader(str(tmp_path))(f"a.{suffix}"))
+    expected = to_tensor(FileReader(str(tmp_path))(f"a.{suffix}"))
     found = JpegReader(str(tmp_path))(f"a.{suffix}")
     by_torchvision = suffix != "png" and mode != "CMYK"
     assert isinstance(found, torch.Tensor if by_torchvision else Image.Image)
-    assert torch.equal(found if by_torchvision else pil_to_tensor(found), expected)
+    assert torch.equal(found if by_torchvision else to_tensor(found), expected)
 
 
 @pytest.mark.parametrize("keep", [300, 0])
@@ -52,7 +57,7 @@ def test_transforms_differ_by_one_level_at_most(size, squash):
     for backend in ("pil", "torchvision"):
         wanted = Preprocessing((32, 32), (0,) * 3, (1,) * 3, squash=squash, backend=backend)
         training = training_transform(names, wanted, (0.3, 1.0))
-        given = picture(size) if backend == "pil" else pil_to_tensor(picture(size))
+        given = picture(size) if backend == "pil" else to_tensor(picture(size))
         seen[backend] = [evaluation_transform(names, wanted)(given)]
         for seed in range(8):
             with seeded(seed, "augment"):

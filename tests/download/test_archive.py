@@ -144,7 +144,11 @@ def test_a_tar_cut_between_two_entries(tmp_path):
     refused(file, "is cut off")
 
 
-@pytest.mark.parametrize("content", [b"<html>Sign in</html>", gzip.compress(b"no tar"), b"PK"])
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>Sign in</html>", gzip.compress(b"no tar"), b"PK"],
+    ids=["a page", "gzip", "the start of a zip"],
+)
 def test_something_else(content, tmp_path):
     (tmp_path / "x.zip").write_bytes(content)
     refused(tmp_path / "x.zip", "damaged, or no archive")

@@ -1,11 +1,5 @@
 import pytest
 import torch
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_f1_score,
-)
 
 from softprompt.core.data.batch import Batch
 from softprompt.core.engine.evaluate import BINS, confusions, predict, score, score_generalized
@@ -34,6 +28,13 @@ def test_scores_by_hand():
 )
 def test_scores_are_those_of_torchmetrics(images, classes, spread):
     """Classes without a picture, never guessed or neither, and guesses that are sure of it."""
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_calibration_error,
+        multiclass_confusion_matrix,
+        multiclass_f1_score,
+    )
+
     generator = torch.Generator().manual_seed(images)
     logits = spread * torch.randn(images, classes, generator=generator)
     labels = torch.randint(0, classes - 1, (images,), generator=generator)

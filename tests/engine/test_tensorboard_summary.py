@@ -5,11 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.metadata import (
-    SESSION_START_INFO_TAG,
-    parse_session_start_info_plugin_data,
-)
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.engine.tensorboard_summary import (
@@ -36,7 +31,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def events(folder) -> EventAccumulator:
+def events(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     found = EventAccumulator(str(folder))
     found.Reload()
     return found
@@ -49,6 +46,11 @@ def test_results_are_scalars_beside_those_of_training(events):
 
 
 def test_settings_stand_where_the_hparams_tab_compares_runs_by_them(events):
+    from tensorboard.plugins.hparams.metadata import (
+        SESSION_START_INFO_TAG,
+        parse_session_start_info_plugin_data,
+    )
+
     metadata = events.SummaryMetadata(SESSION_START_INFO_TAG)
     hparams = parse_session_start_info_plugin_data(metadata.plugin_data.content).hparams
     assert hparams["OPTIM.LR"].number_value > 0

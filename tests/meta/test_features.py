@@ -1,9 +1,10 @@
 """Features of captioned pictures: right, computed once, by content, whatever interrupts."""
 
+import functools
+
 import pytest
 import torch
 from PIL import Image
-from torchvision import transforms
 
 from softprompt.core import UserError
 from softprompt.core.meta import features as module
@@ -12,7 +13,13 @@ from softprompt.core.meta.part_files import packed, unpacked
 from softprompt.core.meta.sources import open_pairs
 
 COUNT = 10
-TRANSFORM = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+
+
+@functools.cache
+def transform():
+    from torchvision import transforms
+
+    return transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
 
 @pytest.fixture
@@ -43,13 +50,14 @@ def encoded(monkeypatch):
 
 def compute(clip, listing, **options):
     pairs = open_pairs(str(listing), max_skipped=0.2)
-    return cached_features(clip, pairs, TRANSFORM, listing.parent / "cache", **options)
+    return cached_features(clip, pairs, transform(), listing.parent / "cache", **options)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_features_are_those_of_the_frozen_clip(clip, listing, workers):
     found = compute(clip, listing, batch_size=3, workers=workers)
-    image = torch.stack([TRANSFORM(Image.open(listing.parent / f"{i}.png")) for i in range(COUNT)])
+    images = [Image.open(listing.parent / f"{i}.png") for i in range(COUNT)]
+    image = torch.stack([transform()(each) for each in images])
     text = [f"a plain picture of number {index}" for index in range(COUNT)]
     with torch.no_grad():
         expected = clip.encode_image(image), clip.encode_text(clip.sentences(text, "{}"))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms.functional import pil_to_tensor
 
 from softprompt.core import UserError
 from softprompt.core.base.seeding import derive
@@ -53,6 +52,8 @@ class Sampler:
 
 
 def transform(image: Image.Image) -> torch.Tensor:
+    from torchvision.transforms.functional import pil_to_tensor
+
     return pil_to_tensor(image).float() / 128 - 1 + 0.01 * torch.randn(())
 
 

@@ -7,7 +7,6 @@ out. Sentences are not padded, as the text tower's mask lets no token see what c
 import functools
 import math
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -120,6 +119,8 @@ def tokens_of(sentence: str) -> list[int]:
 
 @functools.cache
 def tokenizer():
+    import open_clip
+
     return open_clip.get_tokenizer("ViT-B-16")
 
 

@@ -7,7 +7,6 @@ official run was recorded with, in the same format. Nothing here is shared with 
 import math
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
 from plain_clip import PlainCLIP, tokens_of, unit
@@ -164,6 +163,8 @@ class PlainRun:
             epochs: over which the schedules run.
         """
         if self.method in ("PromptSRC", "ProMetaR"):
+            import open_clip
+
             self.teacher = self.by_hand(open_clip.OPENAI_IMAGENET_TEMPLATES[:60])
         if self.method == "ProGrad":
             self.teacher = self.by_hand([lambda name: f"a photo of a {name}."])

@@ -5,7 +5,6 @@ import io
 
 import pytest
 from report import main
-from scipy.stats import wilcoxon
 
 from softprompt.core.protocols.report.build import build_report
 from softprompt.core.protocols.report.significance import paired_test
@@ -122,6 +121,8 @@ def test_a_paired_test_knows_its_pairs():
     ],
 )
 def test_wilcoxons_p_value_is_scipys(differences):
+    from scipy.stats import wilcoxon
+
     against = dict.fromkeys(range(len(differences)), 0.0)
     found = paired_test(dict(enumerate(differences)), against)
     assert found["Wilcoxon p"] == pytest.approx(wilcoxon(differences).pvalue, rel=1e-12)
