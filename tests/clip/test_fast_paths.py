@@ -326,7 +326,7 @@ def test_no_transpose_is_packed_where_no_gradient_passes(
     make_clip, make_model, make_batch, monkeypatch
 ):
     torch.set_default_dtype(torch.float32)
-    monkeypatch.setattr(linear, "FEW", 10**6)
+    monkeypatch.setattr(linear, "FEW", 1000)  # more rows than any layer gets here
     clip = make_clip()
     packed = FrozenCLIP(clip.model, clip.text.tokenizer, packed="on")
     images = make_batch().images
