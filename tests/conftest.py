@@ -24,6 +24,11 @@ def pytest_configure(config):
     import_built_in()
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU, and torch sees none")
+
+
 def pytest_generate_tests(metafunc):
     """Run a test of ``any_learner`` or ``any_trainer`` with all of them, a plugin's included."""
     from softprompt.core.base.registry import TRAINERS
