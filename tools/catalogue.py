@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Iterator
 
 import _checkout  # noqa: F401
-from _entries import Entry, Option, entry_of
 
 from softprompt.core.base.cli import command
+from softprompt.core.config.entries import Entry, Option, entry_of
 
 NARROWEST = 34  # of the column that also holds the link
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import catalogue
 import pytest
-from _entries import entry_of
 
+from softprompt.core.config.entries import entry_of
 from softprompt.core.config.load import COMPONENTS, load_config, node_name, options_of
 from softprompt.core.config.values import coerce, value_at
 
