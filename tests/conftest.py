@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib.util
 import json
 import sys
 from contextlib import contextmanager
@@ -73,6 +74,20 @@ def learners(clip) -> list[str]:
 @pytest.fixture
 def root() -> Path:
     return ROOT
+
+
+@functools.cache
+def import_tool(name: str):
+    """Import a command of tools/ by its file."""
+    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def load_tool():
+    return import_tool
 
 
 @pytest.fixture(autouse=True)

@@ -1,241 +1,37 @@
-"""Replay a recorded official training run and compare every number of it.
-
-The record names the official setting; this rebuilds it, starts from the same values, replays the
-random draws and compares losses, gradients, parameters and logits. Exit code 0: all within the
-tolerance, 1: not, 2: the record cannot be mapped. Errors are relative: of a tensor's
-``[norm, inner product]`` to the recorded norm, of logits to the largest |logit|, of a loss to it.
-
-Ours runs in float64 unless ``--single`` is given, so that only the record's own rounding is left.
-In float32 rounding moves the error of ProMetaR's gate gradient between 3.5e-5 and 1.8e-4.
-"""
+"""Replay a recorded official training run and compare every number of it."""
 
 import argparse
-import json
 import sys
-from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
 
 import _checkout  # noqa: F401
-from _recipe import RECIPE, build_clip, load_recipe
-from _watch import recorded, replayed
 
-TOLERANCE = 1e-4
+from softprompt.core.base.cli import command
 
 
-class Replay:
-    """One recorded run and ours beside it; ``worst`` maps a kind of number to its worst error."""
-
-    def __init__(self, record: dict, recipe):
-        import torch
-
-        from softprompt.core.base.plugins import import_built_in
-        from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
-        from softprompt.core.clip.prompted import PromptedCLIP
-        from softprompt.core.coop import from_command_line
-
-        import_built_in()
-        self.record = record
-        self.recipe = recipe
-        self.worst: dict[str, float] = defaultdict(float)
-        self.clip = build_clip(recipe)
-        setting = from_command_line(
-            record["official_config"], self.clip.text_depth, self.clip.image_depth
-        )
-        self.method = setting.method
-        names = tuple(record["classnames"])
-        torch.manual_seed(0)
-        learner = PROMPT_LEARNERS[setting.prompt](self.clip, names, **setting.prompt_options)
-        dataset = dataset_of(record["official_config"])
-        templates = DATASETS[dataset].templates if dataset in DATASETS else {}
-        self.model = PromptedCLIP(self.clip, learner, names, templates)
-        start = record["init"]
-        self.start(learner, start["prompt"], start.get("seed", 7), start.get("std", 0.02))
-        self.trainer = TRAINERS[setting.trainer](self.model, **setting.trainer_options)
-        if "vnet" in start:
-            seed, std = start.get("vnet_seed", 8), start.get("vnet_std", 0.05)
-            self.start(self.trainer, start["vnet"], seed, std)
-        self.trainer.prepare(setting.optim)
-
-    def start(self, module, shapes: dict, seed: int, std: float) -> None:
-        """Give a module the recorded start values."""
-        from softprompt.core.base.errors import UserError
-        from softprompt.core.coop import our_name
-
-        values = self.recipe.init(shapes, seed, std)
-        named = {our_name(self.method, name): value for name, value in values.items()}
-        own = {
-            name: tuple(value.shape)
-            for name, value in module.named_parameters()
-            if not name.startswith("model.")
-        }
-        given = {name: tuple(value.shape) for name, value in named.items()}
-        if own != given:
-            raise UserError(f"the record trains {given}, the setting it names {own}")
-        module.load_state_dict(named, strict=False)
-
-    def compare(self, kind: str, error: float) -> None:
-        self.worst[kind] = max(self.worst[kind], error)
-
-    def compare_tensor(self, kind: str, ours, theirs: list[float]) -> None:
-        norm, inner = self.recipe.probe(ours)
-        apart = max(abs(norm - theirs[0]), abs(inner - theirs[1]))
-        self.compare(kind, ratio(apart, theirs[0]))
-
-    def compare_logits(self, images, theirs: list) -> None:
-        import torch
-
-        with torch.no_grad():
-            ours = self.model(images).logits
-        theirs = torch.tensor(theirs)
-        self.compare("logits", ratio((ours - theirs).abs().max().item(), theirs.abs().max().item()))
-
-    def run(self) -> dict[str, float]:
-        """Compare everything the record holds and return the worst errors."""
-        from softprompt.core.coop import our_name
-        from softprompt.core.data.batch import Batch
-
-        images, labels, test_images = self.recipe.batches()
-        self.compare_tokens()
-        self.compare_logits(test_images, self.record["eval_logits_init"])
-        size = self.record["batch"]
-        for index, step in enumerate(self.record["steps"]):
-            self.trainer.start_epoch(index)
-            rate = self.trainer.learning_rates(index)["prompts"]
-            self.compare("rate", ratio(abs(rate - step["lr"]), step["lr"]))
-            batch = Batch(images[index, :size], labels[index, :size])
-            with replayed(step.get("draws", [])), recorded(self.trainer) as seen:
-                terms = self.trainer.step(batch)
-            self.trainer.after_epoch(index)
-            self.compare_losses(step, seen, terms)
-            self.compare_updates(step, seen)
-            if "gpa" in step:
-                for name, theirs in step["gpa"].items():
-                    own = our_name(self.method, name).replace(".", "/")
-                    ours = self.trainer.get_buffer(f"average/{own}")
-                    self.compare_tensor("average", ours, theirs)
-            if "gauss" in step:
-                weight = self.trainer.epoch_weights[index]
-                self.compare("average", ratio(abs(weight - step["gauss"]), step["gauss"]))
-        params = self.model.params()
-        for name, theirs in self.record["final"].items():
-            self.compare_tensor("parameter", params[our_name(self.method, name)], theirs)
-        self.compare_logits(test_images, self.record["eval_logits_final"])
-        return dict(self.worst)
-
-    def compare_tokens(self) -> None:
-        for theirs, ours in zip(
-            self.record["tokenized_prompts"] or [], self.model.sentences.ids.tolist(), strict=False
-        ):
-            # A moved class token moves ids, which the official list does not show.
-            moved = self.model.learner.position != "end"
-            same = (
-                sorted(ours[: len(theirs)]) == sorted(theirs)
-                if moved
-                else (ours[: len(theirs)] == theirs)
-            )
-            self.compare("tokens", 0.0 if same else float("inf"))
-
-    def compare_losses(self, step: dict, seen: dict, terms: dict) -> None:
-        ours = [(name, value) for name, values in seen["losses"] for value in flat(values)]
-        theirs = [(name, value) for name, values in step["losses"] for value in flat(values)]
-        if [name for name, _ in ours] != [name for name, _ in theirs]:
-            self.compare("loss", float("inf"))
-        for (_, mine), (_, official) in zip(ours, theirs, strict=False):
-            self.compare("loss", ratio(abs(mine - official), abs(official)))
-        for name, value in headline(self.method, terms, self.trainer).items():
-            if name in step["loss_summary"]:
-                official = step["loss_summary"][name]
-                self.compare("loss", ratio(abs(value - official), abs(official)))
-
-    def compare_updates(self, step: dict, seen: dict) -> None:
-        from softprompt.core.coop import our_name
-
-        if len(seen["updates"]) != len(step["updates"]):
-            self.compare("gradient", float("inf"))
-        for ours, theirs in zip(seen["updates"], step["updates"], strict=False):
-            self.compare("rate", ratio(abs(ours["lr"] - theirs["lr"]), theirs["lr"]))
-            for kind, key in (("gradient", "grads"), ("parameter", "after")):
-                for name, pair in theirs[key].items():
-                    tensor = ours[key].get(our_name(self.method, name))
-                    if tensor is None:
-                        self.compare(kind, float("inf"))
-                    else:
-                        self.compare_tensor(f"{kind} of the {theirs['of']}", tensor, pair)
-        for ours, theirs in zip(seen["raw"], step.get("raw_backward_grads", []), strict=False):
-            for name, pair in theirs.items():
-                tensor = ours[our_name(self.method, name)]
-                self.compare_tensor("gradient before projection", tensor, pair)
-
-
-def in_double(record: dict, recipe) -> Replay:
-    """The replay with the recipe's numbers taken to float64."""
-    import torch
-
-    def doubled(values: dict) -> dict:
-        return {name: value.double() for name, value in values.items()}
-
-    def batches() -> tuple:
-        images, labels, test_images = recipe.batches()
-        return images.double(), labels, test_images.double()
-
-    torch.set_default_dtype(torch.float64)
-    return Replay(
-        record,
-        SimpleNamespace(
-            SPEC=recipe.SPEC,
-            probe=recipe.probe,
-            batches=batches,
-            state_dict=lambda: doubled(recipe.state_dict()),
-            init=lambda *args: doubled(recipe.init(*args)),
-        ),
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="exit code 0: all errors are within the tolerance, 1: not all, 2: the record cannot "
+        "be replayed",
     )
-
-
-def ratio(apart: float, size: float) -> float:
-    if apart == 0:
-        return 0.0
-    return apart / size if size > 0 and apart == apart else float("inf")
-
-
-def flat(values) -> list[float]:
-    return [x for value in values for x in flat(value)] if isinstance(values, list) else [values]
-
-
-def headline(method: str, terms: dict, trainer) -> dict[str, float]:
-    """What the official trainer prints, from what ours logs."""
-    values = {name: value.item() for name, value in terms.items()}
-    if method == "ProMetaR":
-        return {"loss": trainer.lr_ratio * values.get("outer", 0.0)}
-    if method == "ProGrad":
-        return {"xe_loss": values["ce"], "kl_loss": values["kl"]}
-    return {"loss": sum(value for name, value in values.items() if name != "loss")}
-
-
-def dataset_of(arguments: list[str]) -> str:
-    places = [i for i, word in enumerate(arguments) if word == "--dataset-config-file"]
-    return Path(arguments[places[-1] + 1]).stem if places else ""
-
-
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("record", type=Path, help="a record such as tests/golden/ProMetaR.json")
-    parser.add_argument("--recipe", type=Path, default=RECIPE, help="module of weights and batches")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        help="module of weights and batches; default: recipe.py beside the record, or else that of "
+        "tests/golden",
+    )
     parser.add_argument("--single", action="store_true", help="run ours in float32")
-    given = parser.parse_args(arguments)
-    import torch
+    return parser.parse_args(arguments)
 
-    from softprompt.core.base.errors import UserError
 
-    try:
-        record = json.loads(given.record.read_text())
-        recipe = load_recipe(given.recipe)
-        worst = (Replay(record, recipe) if given.single else in_double(record, recipe)).run()
-    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"error: {given.record} cannot be replayed: {error!r}", file=sys.stderr)
-        return 2
-    finally:
-        torch.set_default_dtype(torch.float32)
+@command()
+def main(arguments: list[str]) -> int:
+    given = parse(arguments)
+    from softprompt.core.studies.parity import TOLERANCE, replay_file
+
+    worst = replay_file(given.record, given.recipe, given.single)
     for kind, error in worst.items():
         print(f"{kind:28} {error:.2e}{'' if error <= TOLERANCE else '  <-- too large'}")
     return 0 if max(worst.values()) <= TOLERANCE else 1

@@ -1,6 +1,5 @@
 """``tools/import_coop.py``: official checkpoints and YAML files, and files that mean harm."""
 
-import importlib.util
 import json
 import os
 import pickle
@@ -25,6 +24,7 @@ from softprompt.core.config.load import load_config
 from softprompt.core.coop import importing, outline
 from softprompt.core.coop.reading import read_checkpoint
 from softprompt.core.engine import checkpoint
+from softprompt.core.studies.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -36,31 +36,19 @@ TINY = ["--backbone", "tiny", "MODEL.BACKBONE.PRETRAINED", "", "DATASET.NAME", "
 WIDTH = 128  # of the backbone tiny
 
 
-def load_tool(name: str):
-    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def tool():
+def tool(load_tool):
     return load_tool("import_coop")
 
 
 @pytest.fixture(scope="module")
-def parity():
-    return load_tool("parity")
+def recipe() -> Recipe:
+    return load_recipe(GOLDEN / "recipe.py")
 
 
 @pytest.fixture(scope="module")
-def recipe(parity):
-    return parity.load_recipe(parity.RECIPE)
-
-
-@pytest.fixture(scope="module")
-def recipe_clip(parity, recipe):
-    return parity.build_clip(recipe)
+def recipe_clip(recipe):
+    return recipe.build_clip()
 
 
 @pytest.fixture
@@ -563,7 +551,9 @@ def test_lengths_come_from_the_checkpoint_unless_said_otherwise(run, mistake, tm
     assert "(16, 128)" in said
 
 
-def test_an_imported_run_is_evaluated_like_any_other(run, mistake, tmp_path, base_size, capsys):
+def test_an_imported_run_is_evaluated_like_any_other(
+    run, mistake, load_tool, tmp_path, base_size, capsys
+):
     """A class-specific context in the old format, from the file to its accuracy."""
     train = load_tool("train")
     state = coop_state(classes=base_size)

@@ -33,7 +33,7 @@ class PlainRun:
         self, recipe, method, names, *, batch, lr, n=0, deep_text=0, m=0, deep_image=0,
         phrase="", csc=False, position="end", **numbers,
     ):  # fmt: skip
-        spec = recipe.SPEC
+        spec = recipe.spec
         weights = {name: value.double() for name, value in recipe.state_dict().items()}
         self.clip = PlainCLIP(weights, spec["transformer_heads"], spec["vision_width"] // 64)
         self.recipe, self.method, self.names = recipe, method, names

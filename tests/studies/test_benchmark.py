@@ -3,19 +3,18 @@
 import json
 import math
 
-import _bench_cases
-import _bench_growth
-import _bench_measure
-import _bench_table
-import benchmark
 import pytest
 import torch
 import torch.nn.functional as F
-from _bench_cases import ROWS, Case
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.build import build_clip
 from softprompt.core.clip.fast.onednn import PackedLinear
+from softprompt.core.studies.benchmark import run
+from softprompt.core.studies.benchmark.cases import TEST_BATCH, TEST_IMAGES, Case, difference
+from softprompt.core.studies.benchmark.measure import count_operations, time_row, total
+from softprompt.core.studies.benchmark.rows import ROWS
+from softprompt.core.studies.benchmark.table import curves_table, fit, plot, table
 from softprompt.core.studies.reference.clip import ReferenceCLIP
 
 
@@ -30,10 +29,10 @@ def test_a_row_is_the_references_with_fewer_operations(name, model):
     ours, reference = (Case(ROWS[name], clip, 5, (), "tiny") for clip in clips)
     flops = []
     for case in (ours, reference):
-        flops.append(sum(part.times * _bench_measure.counted(part.run)[0] for part in case.parts))
+        flops.append(sum(part.times * count_operations(part.run)[0] for part in case.parts))
     assert 0 < flops[0] < flops[1]
     if ROWS[name].kind in ("step", "fixed"):
-        apart = _bench_cases.difference(ours, reference)
+        apart = difference(ours, reference)
         assert apart["loss"] < 1e-4 and apart["gradient"] < 1e-3
 
 
@@ -49,10 +48,10 @@ def test_operations_are_those_of_products_and_attention():
     weight, bias = torch.randn(30, 20), torch.zeros(30)
     product = 2 * 10 * 20 * 30
     for layer in (lambda x: F.linear(x, weight), PackedLinear(weight, bias)):
-        flops, seconds = _bench_measure.counted(lambda layer=layer: layer(x).sum().backward())
+        flops, seconds = count_operations(lambda layer=layer: layer(x).sum().backward())
         assert flops == 2 * product and seconds >= 0
     q = torch.randn(1, 2, 8, 4)
-    flops, _ = _bench_measure.counted(lambda: F.scaled_dot_product_attention(q, q, q))
+    flops, _ = count_operations(lambda: F.scaled_dot_product_attention(q, q, q))
     assert flops == 2 * 2 * 2 * 8 * 8 * 4
 
 
@@ -60,10 +59,10 @@ def test_an_evaluation_is_stated_for_the_whole_test_set(model):
     ours, reference = (
         Case(ROWS["evaluation"], clip, 5, (), "tiny") for clip in (model, ReferenceCLIP(model))
     )
-    images = _bench_cases.TEST_IMAGES / _bench_cases.TEST_BATCH
+    images = TEST_IMAGES / TEST_BATCH
     assert [part.times for part in ours.parts] == [1, images]
     assert [part.times for part in reference.parts] == [10, images]
-    assert _bench_measure.total(ours, [3.0, 0.5]) == 3 + 0.5 * images
+    assert total(ours, [3.0, 0.5]) == 3 + 0.5 * images
 
 
 def test_prompts_by_picture_are_evaluated_picture_by_picture_in_the_reference(model):
@@ -74,7 +73,7 @@ def test_prompts_by_picture_are_evaluated_picture_by_picture_in_the_reference(mo
 
 
 def test_the_reference_stays_in_single_precision():
-    row = _bench_measure.time_row(
+    row = time_row(
         "coop", 3, ["ours", "reference"], [], size="tiny", precision="bf16", repeats=0, budget=0
     )
     assert 1e-4 < row["difference"]["gradient"] < 0.2
@@ -105,7 +104,7 @@ def found() -> dict:
 
 
 def test_the_table_states_ratios_share_and_memory(found):
-    lines = _bench_table.table(found).splitlines()
+    lines = table(found).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:4]]
     coop, alone = cells
     assert coop[:8] == ["CoOp", "10", "3", "8.00", "2.00", "4.0", "3.0", "4.8"]
@@ -121,32 +120,41 @@ def test_a_curve_has_the_exponent_of_its_power_law(tmp_path):
     growth = {
         f"MaPLe, classes {n}": {"ours": {"seconds": [3 * n**0.5], "flops": n}} for n in (100, 10, 1)
     }
-    curves = _bench_growth.fitted(growth)
+    curves = fit(growth)
     points, exponent = curves["MaPLe, classes"]
     assert [point[0] for point in points] == [1, 10, 100]
     assert math.isclose(exponent, 0.5)
-    assert "| 0.50" in _bench_table.curves_table(curves)
-    _bench_growth.plot(curves, tmp_path / "growth.png")
+    assert "| 0.50" in curves_table(curves)
+    plot(curves, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 1000
 
 
-def test_a_reference_that_memory_is_too_short_for_is_left_out(monkeypatch, tmp_path):
+@pytest.fixture
+def benchmark(load_tool):
+    return load_tool("benchmark")
+
+
+def settings_of(benchmark, flags: list[str]) -> run.Settings:
+    return run.Settings(**vars(benchmark.parse(flags)))
+
+
+def test_a_reference_that_memory_is_too_short_for_is_left_out(benchmark, monkeypatch, tmp_path):
     asked = []
 
-    def answer(measure, given, **request):
+    def answer(measure, settings, request):
         asked.append((measure, request))
         return {"ours": {}} if measure == "time" else {}
 
-    monkeypatch.setattr(benchmark, "ask", answer)
-    monkeypatch.setattr(benchmark, "free_gigabytes", lambda: 10.0)
-    given = benchmark.parse(["--output-dir", str(tmp_path)])
-    row = benchmark.measure_row(given, "prometar", 50, {})
+    monkeypatch.setattr(run, "measure_apart", answer)
+    monkeypatch.setattr(run, "free_gigabytes", lambda: 10.0)
+    settings = settings_of(benchmark, ["--output-dir", str(tmp_path)])
+    row = run.measure_row(settings, "prometar", 50, {})
     assert row["left_out"] == "needs about 18 GB"
     assert [request.get("variants") or request["variant"] for _, request in asked] == [
         ["ours"],
         "ours",
     ]
-    assert benchmark.measure_row(given, "coop", 10, {})["left_out"] == ""
+    assert run.measure_row(settings, "coop", 10, {})["left_out"] == ""
 
 
 @pytest.mark.parametrize(
@@ -157,21 +165,21 @@ def test_a_reference_that_memory_is_too_short_for_is_left_out(monkeypatch, tmp_p
         (["--classes", "0"], "0 is less than 1"),
     ],
 )
-def test_flags_that_would_do_nothing_are_refused(flags, said, tmp_path, capsys):
+def test_flags_that_would_do_nothing_are_refused(benchmark, flags, said, tmp_path, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(["--output-dir", str(tmp_path), *flags])
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"rows": {}, "growth": {}}'])
-def test_a_file_of_another_kind_is_refused(content, tmp_path, capsys):
+def test_a_file_of_another_kind_is_refused(benchmark, content, tmp_path, capsys):
     (tmp_path / "benchmark.json").write_text(content)
     assert benchmark.main(["--output-dir", str(tmp_path)]) == 2
     assert "is not of this version of the benchmark" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_command_measures_in_processes_of_its_own(tmp_path, capsys):
+def test_the_command_measures_in_processes_of_its_own(benchmark, tmp_path, capsys):
     flags = ["--output-dir", str(tmp_path), "--size", "tiny", "--repeats", "1"]
     assert benchmark.main([*flags, "--methods", "coop", "--classes", "3"]) == 0
     row = json.loads((tmp_path / "benchmark.json").read_text())["rows"]["coop 3"]
@@ -181,7 +189,7 @@ def test_the_command_measures_in_processes_of_its_own(tmp_path, capsys):
     assert capsys.readouterr().out.startswith((tmp_path / "benchmark.md").read_text())
     assert benchmark.main([*flags, "--precision", "bf16"]) == 2
     assert "was measured with precision fp32, not bf16" in capsys.readouterr().err
-    given = benchmark.parse(flags)
-    request = {"row": "coop", "classes": 3, "variant": "ours", "settings": ["NO.KEY", "1"]}
+    settings = settings_of(benchmark, flags)
+    request = {"row": "coop", "classes": 3, "variant": "ours", "pairs": ["NO.KEY", "1"]}
     with pytest.raises(UserError, match="row coop at 3 classes: .*NO"):
-        benchmark.ask("memory", given, **request)
+        run.measure_apart("memory", settings, request)

@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import catalogue
 import pytest
-from _entries import entry_of
 
+from softprompt.core.config.entries import entry_of
 from softprompt.core.config.load import COMPONENTS, load_config, node_name, options_of
 from softprompt.core.config.values import coerce, value_at
 
@@ -43,7 +42,12 @@ class MyData(Dataset):
 
 
 @pytest.fixture
-def shown(capsys):
+def catalogue(load_tool):
+    return load_tool("catalogue")
+
+
+@pytest.fixture
+def shown(catalogue, capsys):
     """Run the tool; return what it prints."""
 
     def shown(*arguments) -> str:
@@ -133,7 +137,7 @@ def test_a_plugin_is_shown(shown, plugin_file):
         (["PLUGINS", "nowhere.py"], "no such file"),
     ],
 )
-def test_a_mistake_is_one_line(words, says, capsys):
+def test_a_mistake_is_one_line(words, says, catalogue, capsys):
     assert catalogue.main(words) == 2
     said = capsys.readouterr()
     assert says in said.err

@@ -1,7 +1,6 @@
 """The official runs, number for number; every clone has the records, so none is ever skipped."""
 
 import functools
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,37 +8,30 @@ import pytest
 import torch
 
 from softprompt.core.clip.fast import onednn as linear
+from softprompt.core.studies import parity
+from softprompt.core.studies.parity import TOLERANCE, Replay
+from softprompt.core.studies.recipe import Recipe, load_recipe
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RECORDS = sorted(file.stem for file in GOLDEN.glob("*.json") if "sha256" not in file.name)
-TOLERANCE = 1e-4
 # In single precision: changing the weights by 1e-7 moves this error between 3.5e-5 and 1.8e-4.
 GATE_TOLERANCE = 3e-4
 
 
 @pytest.fixture(scope="module")
-def parity():
-    file = GOLDEN.parents[1] / "tools" / "parity.py"
-    spec = importlib.util.spec_from_file_location("parity", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    load = module.load_recipe
-
-    @functools.cache
-    def load_once(file: Path):
-        """The recipe, which draws its weights once a precision: nobody changes them in place."""
-        recipe = load(file)
-        draw, drawn = recipe.state_dict, functools.cache(lambda dtype: draw())
-        recipe.state_dict = lambda: drawn(torch.get_default_dtype())
-        return recipe
-
-    module.load_recipe = load_once
-    return module
+def recipe() -> Recipe:
+    """The recipe, which draws its weights once a precision: nobody changes them in place."""
+    recipe = load_recipe(GOLDEN / "recipe.py")
+    draw = recipe.state_dict
+    drawn = functools.cache(lambda dtype: draw())
+    recipe.state_dict = lambda: drawn(torch.get_default_dtype())
+    return recipe
 
 
-@pytest.fixture(scope="module")
-def recipe(parity):
-    return parity.load_recipe(parity.RECIPE)
+@pytest.fixture
+def tool(load_tool, recipe, monkeypatch):
+    monkeypatch.setattr(parity, "load_recipe", lambda file: recipe)
+    return load_tool("parity")
 
 
 def record(name: str) -> dict:
@@ -56,9 +48,9 @@ def test_there_are_eight_records():
     + [("MaPLe", True)]
     + [pytest.param(name, True, marks=pytest.mark.slow) for name in RECORDS if name != "MaPLe"],
 )
-def test_an_official_run_is_reproduced(name, packed, parity, recipe, monkeypatch):
+def test_an_official_run_is_reproduced(name, packed, recipe, monkeypatch):
     monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: packed)
-    replay = parity.Replay(record(name), recipe)
+    replay = Replay(record(name), recipe)
     worst = replay.run()
     assert (replay.clip.packed_bytes > 0) == packed
     gate = worst.pop("gradient of the vnet", 0.0)
@@ -82,9 +74,9 @@ def test_the_recipe_has_the_recorded_checksums(recipe):
     assert total(test_images) == pytest.approx(-660.381413, abs=1e-5)
 
 
-def test_the_command_prints_the_worst_error_of_each_kind(parity, capsys):
+def test_the_command_prints_the_worst_error_of_each_kind(tool, capsys):
     command = [str(GOLDEN / "CoOp.json"), "--recipe", str(GOLDEN / "recipe.py")]
-    assert parity.main(command) == 0
+    assert tool.main(command) == 0
     assert "gradient of the model" in capsys.readouterr().out
 
 
@@ -100,12 +92,12 @@ def test_the_command_prints_the_worst_error_of_each_kind(parity, capsys):
         (lambda r: r.pop("steps"), 2),
     ],
 )
-def test_a_wrong_record_is_noticed(change, code, parity, tmp_path, capsys):
+def test_a_wrong_record_is_noticed(change, code, tool, tmp_path, capsys):
     changed = record("CoOp")
     change(changed)
     file = tmp_path / "changed.json"
     file.write_text(json.dumps(changed))
-    assert parity.main([str(file), "--single"]) == code
+    assert tool.main([str(file), "--single"]) == code
     said = capsys.readouterr().err
     if code == 2:
         assert said.startswith("error: ")
@@ -113,5 +105,5 @@ def test_a_wrong_record_is_noticed(change, code, parity, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_in_double_only_the_records_rounding_is_left(name, parity):
-    assert parity.main([str(GOLDEN / f"{name}.json")]) == 0
+def test_in_double_only_the_records_rounding_is_left(name, tool):
+    assert tool.main([str(GOLDEN / f"{name}.json")]) == 0

@@ -1,4 +1,4 @@
-"""Settings that no official run was recorded with: ``tools/parity.py`` on records of plain code.
+"""Settings that no official run was recorded with: ``studies.parity`` on records of plain code.
 
 The plain code of ``tests/oracle`` first reproduces the official records, which makes it a witness
 for other lengths, depths, widths, batch sizes, positions, weights and rates of the same methods.
@@ -8,12 +8,15 @@ import functools
 import json
 from pathlib import Path
 
-import parity
 import pytest
 import torch
 from plain_runs import PlainRun
 
+from softprompt.core.studies.parity import TOLERANCE, replay
+from softprompt.core.studies.recipe import load_recipe
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+RECIPE = GOLDEN / "recipe.py"
 PHRASE = "a photo of a"
 NAMES = json.loads((GOLDEN / "CoOp.json").read_text())["classnames"]
 BOTH = {"n": 4, "deep_text": 3, "m": 4, "deep_image": 3, "phrase": PHRASE}
@@ -150,8 +153,8 @@ def recipe_with(spec: dict):
 @functools.cache
 def recipe_of(spec: tuple):
     """The recipe with some widths changed; it draws its weights once for all tests."""
-    recipe = parity.load_recipe(parity.RECIPE)
-    recipe.SPEC |= dict(spec)
+    recipe = load_recipe(RECIPE)
+    recipe.spec |= dict(spec)
     recipe.state_dict = functools.cache(recipe.state_dict)
     return recipe
 
@@ -188,7 +191,7 @@ def test_the_plain_code_reproduces_an_official_run(method):
     draws = [step["draws"] for step in official["steps"]]
     ours = run.record(official["official_config"], draws)
     assert ours.keys() == official.keys()
-    assert apart(ours, official) < parity.TOLERANCE
+    assert apart(ours, official) < TOLERANCE
 
 
 @pytest.mark.slow
@@ -199,16 +202,17 @@ def test_another_setting_is_reproduced(name):
     if name.startswith("several query images"):
         queries = [len(draw[1]) for step in record["steps"] for draw in step["draws"]]
         assert max(queries) > 1
-    worst = parity.in_double(record, recipe).run()
+    worst = replay(record, recipe)
     assert {"logits", "loss", "rate", "parameter", "gradient of the model"} <= set(worst)
     assert max(worst.values()) < 1e-8, worst
 
 
-def test_the_tool_takes_a_record_and_its_recipe(tmp_path, capsys):
+def test_the_tool_takes_a_record_and_its_recipe(load_tool, tmp_path, capsys):
+    parity = load_tool("parity")
     method, file, pairs, setting = SETTINGS["shallow"]
     record, _ = recorded(method, file, pairs, **setting)
     recipe = tmp_path / "wider.py"
-    recipe.write_text(f"{parity.RECIPE.read_text()}\nSPEC |= {OTHER}\n")
+    recipe.write_text(f"{(GOLDEN / 'recipe.py').read_text()}\nSPEC |= {OTHER}\n")
     kept = tmp_path / "record.json"
     kept.write_text(json.dumps(record))
     assert parity.main([str(kept), "--recipe", str(recipe)]) == 0
@@ -230,4 +234,4 @@ def test_the_tool_takes_a_record_and_its_recipe(tmp_path, capsys):
 def test_a_setting_that_was_not_run_is_noticed(name, word, other):
     method, file, pairs, setting = SETTINGS[name]
     record, recipe = recorded(method, file, pairs.replace(word, other), **setting)
-    assert max(parity.in_double(record, recipe).run().values()) > parity.TOLERANCE
+    assert max(replay(record, recipe).values()) > TOLERANCE

@@ -4,15 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softprompt.core.base.plugins import import_built_in
-from softprompt.core.base.registry import TRAINERS
 from softprompt.core.clip.gradients import twice_differentiable
 from softprompt.core.data.batch import Batch
+from softprompt.trainers.prometar import ProMetaR
 
-import_built_in()
 
-
-class ReferenceProMetaR(TRAINERS["prometar"]):
+class ReferenceProMetaR(ProMetaR):
     """The official ``forward_backward`` and learn2learn's clones: the same numbers, at their cost.
 
     The teacher runs on batch, support and query; text and image regularizer have a gradient each,

@@ -1,20 +1,31 @@
-"""What a registered class says of itself: its docstring, its paper and its options."""
+"""Options of a registered class as its code documents them, for people to read.
+
+A docstring's first line describes the class, the link in its first paragraph is the paper, and the
+constructor's ``Args:`` explain the options.
+"""
 
 import inspect
 import re
 from typing import NamedTuple
 
+from softprompt.core.base.registry import place
+from softprompt.core.config.load import node_name, options_of
+
 LINK = re.compile(r"[,:]?\s*(https?://[^\s,;)]*[^\s,;:).])")
 
 
 class Option(NamedTuple):
-    key: str  # as in a config, such as TRAINER.PROMETAR.ADAPT_LR
+    """One configuration key of a registered class."""
+
+    key: str  # such as TRAINER.PROMETAR.ADAPT_LR
     type: str
     default: object
     meaning: str
 
 
 class Entry(NamedTuple):
+    """A registered class: its name, description, paper, options and source file."""
+
     name: str
     about: str  # the first line of the class's docstring, without its link
     paper: str  # the link in the docstring's first paragraph
@@ -23,20 +34,17 @@ class Entry(NamedTuple):
 
 
 def entry_of(component: str, name: str, cls: type) -> Entry:
-    """Return what a class says of itself; ``component`` is the config's node, such as TRAINER."""
-    from softprompt.core.base.registry import place
-    from softprompt.core.config.load import node_name, options_of
-
+    """Return the entry of a registered class; ``component`` is its config node, such as TRAINER."""
     text = inspect.cleandoc(cls.__doc__ or "")
     link = LINK.search(text.partition("\n\n")[0])
     about = LINK.sub("", text.partition("\n")[0]).replace("``", "`").rstrip(".")
-    told = meanings(cls)
+    documented = meanings(cls)
     options = [
         Option(
             f"{component}.{node_name(name)}.{option.upper()}",
             type(default).__name__,
             default,
-            told.get(option, ""),
+            documented.get(option, ""),
         )
         for option, default in options_of(cls).items()
     ]
@@ -45,7 +53,7 @@ def entry_of(component: str, name: str, cls: type) -> Entry:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Return what the constructor's ``Args:`` say of each option; ``a, b: text`` tells of both."""
+    """Return each option's text from the constructor's ``Args:``; ``a, b: text`` documents both."""
     doc = inspect.cleandoc(cls.__init__.__doc__ or "").partition("Args:\n")[2]
     found: dict[str, str] = {}
     names: list[str] = []

@@ -1,9 +1,12 @@
-"""The benchmark's findings as Markdown."""
+"""The measurements of the benchmark as Markdown tables and as a plot."""
 
+import math
 import statistics
+from pathlib import Path
 
-from _bench_cases import ROWS
 from tabulate import tabulate
+
+from softprompt.core.studies.benchmark.rows import ROWS
 
 HEADERS = (
     "row",
@@ -27,15 +30,17 @@ def table(found: dict) -> str:
     """Return the table of all rows and a line on the machine."""
     rows = [line(key, row) for key, row in sorted(found["rows"].items(), key=order)]
     text = tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True) + "\n"
-    return f"{text}\n{described(found)}\n"
+    return f"{text}\n{description(found)}\n"
 
 
-def order(item: tuple) -> tuple:
+def order(item: tuple[str, dict]) -> tuple[int, int]:
+    """Return where a row stands in the table."""
     name, classes = item[0].split()
     return [*ROWS].index(name), int(classes)
 
 
 def line(key: str, row: dict) -> list[str]:
+    """Return a row's cells, named by ``HEADERS``."""
     name, classes = key.split()
     ours, reference = row["ours"], row.get("reference")
     own = statistics.median(ours["seconds"])
@@ -58,11 +63,12 @@ def line(key: str, row: dict) -> list[str]:
 
 
 def gigabytes(memory: dict) -> str:
-    """The peak beyond CLIP itself and packed weights, and the whole peak."""
+    """Return the peak without CLIP itself and packed weights, and the whole peak."""
     return f"{memory['peak'] - memory['loaded'] - memory['packed']:.2f} ({memory['peak']:.2f})"
 
 
-def described(found: dict) -> str:
+def description(found: dict) -> str:
+    """Return a line on backbone, machine, precision and the rates of its linear layers."""
     machine = found["machine"]
     gemms = [row["gemm"] for row in found["rows"].values()]
     parts = [
@@ -72,13 +78,36 @@ def described(found: dict) -> str:
         found["precision"],
         f"torch {machine['torch']}",
     ]
-    said = {"linear": "F.linear", "packed": "packed by oneDNN"}
+    labels = {"linear": "F.linear", "packed": "packed by oneDNN"}
     for name in gemms[0] if gemms else ():
         rates = [gemm[name] for gemm in gemms if gemm[name]]
         if rates:
-            kind = said.get(name, f"F.linear in {name}")
+            kind = labels.get(name, f"F.linear in {name}")
             parts.append(f"{kind} {statistics.median(rates):.0f} GFLOP/s")
     return "; ".join(parts) + "."
+
+
+def fit(growth: dict) -> dict:
+    """Return each curve's points ``(x, seconds, operations)`` and its exponent as a power law.
+
+    The exponent is the slope of the least-squares line through log seconds over log x.
+    """
+    curves: dict = {}
+    for key, found in growth.items():
+        curve, x = key.rsplit(" ", 1)
+        ours = found["ours"]
+        point = (int(x), statistics.median(ours["seconds"]), ours["flops"])
+        curves.setdefault(curve, []).append(point)
+    return {curve: (sorted(points), _slope(sorted(points))) for curve, points in curves.items()}
+
+
+def _slope(points: list[tuple]) -> float:
+    if len(points) < 2:
+        return math.nan
+    xs, ys = [math.log(p[0]) for p in points], [math.log(p[1]) for p in points]
+    mx, my = statistics.mean(xs), statistics.mean(ys)
+    above = sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True))
+    return above / sum((x - mx) ** 2 for x in xs)
 
 
 def curves_table(curves: dict) -> str:
@@ -90,3 +119,22 @@ def curves_table(curves: dict) -> str:
     ]
     headers = ("step by", "", "s", "GFLOP", "fitted exponent")
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def plot(curves: dict, file: Path) -> None:
+    """Plot the curves to a file, if matplotlib is installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for curve, (points, exponent) in curves.items():
+        xs, ys, _ = zip(*points, strict=True)
+        axes.loglog(xs, ys, marker="o", label=f"{curve}: exponent {exponent:.2f}")
+    axes.set(xlabel="classes, images in a batch, or blocks with prompts", ylabel="seconds a step")
+    axes.legend()
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)

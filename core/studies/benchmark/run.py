@@ -1,0 +1,156 @@
+"""The benchmark as a whole: every row is measured in processes of its own, then tabulated.
+
+One process runs ours and the reference in turns, for seconds and operations, and one runs each
+alone, for memory.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import softprompt
+from softprompt.core.base.errors import UserError
+from softprompt.core.studies.benchmark.machine import free_gigabytes, machine
+from softprompt.core.studies.benchmark.rows import CURVES, QUICK, ROWS
+from softprompt.core.studies.benchmark.table import curves_table, fit, plot, table
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure, how, and where the measurements go."""
+
+    output_dir: Path  # of benchmark.json, benchmark.md and growth.png
+    rows: str  # quick, full or growth
+    methods: Sequence[str]  # keys of ROWS
+    classes: Sequence[int] | None  # instead of those of the rows
+    repeats: int  # timed runs of each at most
+    seconds: float  # after which no further run of a row begins
+    size: str  # a key of BACKBONES
+    threads: int
+    precision: str  # ours; the reference's is fp32
+    no_reference: bool
+
+
+def run_benchmark(settings: Settings) -> str:
+    """Measure what the settings ask for and return the tables of all that the folder holds.
+
+    ``benchmark.json`` is written after every measurement, so an interrupted run loses only one.
+
+    Raises:
+        UserError: the folder holds measurements made in another way, or a measurement failed.
+    """
+    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    file = settings.output_dir / "benchmark.json"
+    found: dict = {"rows": {}, "growth": {}}
+    how = {key: getattr(settings, key) for key in ("size", "threads", "precision")}
+    how["machine"] = machine()
+    if file.exists():
+        found = read(file, how)
+    found |= how
+    for key, measure in measurements(settings):
+        print(key, file=sys.stderr, flush=True)
+        found["growth" if settings.rows == "growth" else "rows"][key] = measure()
+        file.write_text(json.dumps(found, indent=1))
+    text = table(found)
+    if found["growth"]:
+        curves = fit(found["growth"])
+        text += "\n" + curves_table(curves)
+        plot(curves, settings.output_dir / "growth.png")
+    (settings.output_dir / "benchmark.md").write_text(text)
+    return text
+
+
+def read(file: Path, how: dict) -> dict:
+    """Return the measurements in a file, to which those made now are added.
+
+    Args:
+        how: the size, threads, precision and machine of the measurements made now.
+
+    Raises:
+        UserError: the file was measured in another way, or is no file of the benchmark.
+    """
+    try:
+        found = json.loads(file.read_text())
+        different = [key for key, value in how.items() if found[key] != value]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{file} is not of this version of the benchmark; choose another --output-dir"
+        ) from None
+    for key in different:
+        raise UserError(
+            f"{file} was measured with {key} {found[key]}, not {how[key]}; "
+            "choose another --output-dir"
+        )
+    return found
+
+
+def measurements(settings: Settings) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """Yield the key of each measurement and a function that makes it."""
+    common = {"repeats": settings.repeats, "budget": settings.seconds}
+    if settings.rows == "growth":
+        for curve, (row, points) in CURVES.items():
+            for x, classes, pairs in points:
+                request = {"row": row, "classes": classes, "pairs": pairs, "variants": ["ours"]}
+                yield f"{curve} {x}", partial(measure_apart, "time", settings, request | common)
+        return
+    for name in settings.methods:
+        classes = settings.classes or (QUICK if settings.rows == "quick" else ROWS[name].classes)
+        for count in classes:
+            yield f"{name} {count}", partial(measure_row, settings, name, count, common)
+
+
+def measure_row(settings: Settings, name: str, classes: int, common: dict) -> dict:
+    """Return time and memory of a row, of ours alone if memory is too short for the reference."""
+    base, slope = ROWS[name].gigabytes
+    needed = base + slope * classes
+    variants = ["ours", "reference"]
+    left_out = ""
+    if settings.no_reference:
+        left_out = "not asked for"
+    elif settings.size == "vit_b16" and needed > free_gigabytes():
+        left_out = f"needs about {needed:.0f} GB"
+    if left_out:
+        variants.remove("reference")
+    row = {"row": name, "classes": classes, "pairs": []}
+    found = measure_apart("time", settings, row | common | {"variants": variants})
+    for variant in variants:
+        memory = measure_apart("memory", settings, row | {"variant": variant})
+        found.setdefault(variant, {})["memory"] = memory
+    return found | {"left_out": left_out}
+
+
+def measure_apart(measure: str, settings: Settings, request: dict) -> dict:
+    """Measure time or memory in a process of its own.
+
+    Args:
+        measure: "time" or "memory", for ``measure.time_row`` or ``measure.memory_row``.
+        request: the arguments of that function beside size and precision.
+
+    Raises:
+        UserError: the process failed.
+    """
+    how = {"measure": measure, "threads": settings.threads}
+    how |= {"size": settings.size, "precision": settings.precision}
+    # The process must find this package, installed or not.
+    package = str(Path(softprompt.__file__).absolute().parents[1])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(
+            [sys.executable, "-m", f"{__package__}.measure", json.dumps(how | request)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        if done.returncode == 0:
+            return json.loads(done.stdout.splitlines()[-1])
+        errors.seek(0)
+        said = errors.read().splitlines()
+    reason = said[-1] if said else f"it ended with code {done.returncode}, perhaps for memory"
+    raise UserError(f"row {request['row']} at {request['classes']} classes: {reason}")
