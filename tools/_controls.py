@@ -67,7 +67,7 @@ class Control(NamedTuple):
         return self.output / "meta" / self.learner / self.name.replace(" ", "_")
 
     def configuration(self):
-        from softprompt.core.meta.meta_config import load_meta_config
+        from softprompt.core.meta.config import load_meta_config
 
         flags = {
             "OUTPUT_DIR": str(self.folder),

@@ -9,11 +9,11 @@ import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
 
-CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "meta" / "clusters.py"
+CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "meta" / "clusters" / "cluster.py"
 
 
 def clustering_options() -> dict:
-    """Return the options of ``cluster`` and their defaults, from its text: an import takes long."""
+    """Return the options of ``cluster`` and their defaults from its text: an import is slow."""
     body = ast.parse(CLUSTERING.read_text(encoding="utf-8")).body
     (given,) = (node.args for node in body if getattr(node, "name", "") == "cluster")
     return {
@@ -23,11 +23,11 @@ def clustering_options() -> dict:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    from softprompt.core.meta.sources import FORMS
+    from softprompt.core.meta.pairs.sources import FORMS
 
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python tools/clusters.py my_pictures/captions.csv; the features are kept, "
+        epilog="example: python tools/clusters.py my_pictures/captions.csv; features are cached, "
         "so other sizes are quickly tried, and meta-training with the same --cache starts at once",
     )
     parser.add_argument("source", help=FORMS)
@@ -54,7 +54,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@command("interrupted; the same command goes on from the features computed so far")
+@command("interrupted; the same command continues from the features computed so far")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     import torch
@@ -63,8 +63,8 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.clip.build import TINY, build_clip
     from softprompt.core.config.defaults import defaults
     from softprompt.core.data.transforms import Preprocessing, evaluation_transform
-    from softprompt.core.meta.prepare import prepare
-    from softprompt.core.meta.sources import open_pairs
+    from softprompt.core.meta.corpus import prepare
+    from softprompt.core.meta.pairs.sources import open_pairs
 
     log_to_console()
     options = {name: getattr(given, name) for name in clustering_options()}

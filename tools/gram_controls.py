@@ -55,7 +55,7 @@ def plan(given: argparse.Namespace) -> tuple[list[Control], list[Trained]]:
 
 def meta_train_one(control: Control) -> str:
     """Meta-train in a worker; return "" or, in one line, what went wrong."""
-    from softprompt.core.meta.meta_run import meta_train
+    from softprompt.core.meta.run import meta_train
 
     return attempt(
         lambda: meta_train(control.configuration(), resume=True),

@@ -19,24 +19,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--root", help="META.PAIRS.ROOT, the folder that the source is relative to")
     parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
     parser.add_argument("--seed", type=int, help="SEED")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output-dir")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output-dir")
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
     return parser.parse_intermixed_args(arguments)
 
 
-@command("interrupted; --resume goes on after the last validation")
+@command("interrupted; --resume continues after the last validation")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.parallel import processes
-    from softprompt.core.meta.meta_config import load_meta_config
-    from softprompt.core.meta.meta_run import meta_train
+    from softprompt.core.meta.config import load_meta_config
+    from softprompt.core.meta.run import meta_train
 
     log_to_console()
     config_file = given.config_file
     own = Path(given.output_dir or "", "config.yaml")
     if given.resume and not config_file and given.output_dir and own.is_file():
-        config_file = str(own)  # a run brings its own settings
+        config_file = str(own)  # the saved settings of the run
     flags = {"META.PAIRS.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
     flags = {key: value for key, value in flags.items() if value is not None}
     cfg = load_meta_config(config_file, flags, given.options)

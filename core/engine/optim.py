@@ -65,4 +65,9 @@ class Optim:
             return self.warmup_lr
         if self.schedule == "constant":
             return self.lr
-        return self.lr * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.epochs)) / 2
+        return cosine(self.lr, epoch - self.warmup_epochs, self.epochs)
+
+
+def cosine(lr: float, step: int, steps: int) -> float:
+    """Return ``lr (1 + cos(pi step / steps)) / 2``: ``lr`` at step 0, 0 at ``steps``."""
+    return lr * (1 + math.cos(math.pi * step / steps)) / 2

@@ -1,31 +1,42 @@
-"""The captioned pictures of meta-training, and the tasks that are drawn from their clusters."""
+"""The captioned pictures of meta-training with their features and clusters, each computed once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from softprompt.core.base.log import logger
 from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.config.load import options_of
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
-from softprompt.core.meta.features import PairFeatures
-from softprompt.core.meta.hierarchy import Hierarchy
-from softprompt.core.meta.pairs import Pairs
-from softprompt.core.meta.prepare import prepare
-from softprompt.core.meta.sources import open_pairs
+from softprompt.core.meta.clusters.cluster import cluster, clusters_key, log_clusters
+from softprompt.core.meta.clusters.encode import Transform
+from softprompt.core.meta.clusters.features import PairFeatures, cached_features, hash_of
+from softprompt.core.meta.clusters.hierarchy import Hierarchy
+from softprompt.core.meta.clusters.overlap import evaluated_names, overlap
+from softprompt.core.meta.clusters.page import write_page
+from softprompt.core.meta.pairs.base import Pairs
+from softprompt.core.meta.pairs.sources import open_pairs
 from softprompt.core.meta.tasks import TaskSampler
+
+LOGGED = 10  # class names of a dataset in a line of the log
 
 
 @dataclass(frozen=True)
 class Corpus:
+    """Captioned pictures, their features and their clusters."""
+
     pairs: Pairs
     features: PairFeatures
     hierarchy: Hierarchy
-    page: Path  # that shows the clusters
+    page: Path  # shows the clusters
     workers: int
 
 
 def open_corpus(
     clip: FrozenCLIP,
     preprocessing: Preprocessing,
-    clustering: dict,
+    clustering: dict[str, Any],
     *,
     source: str = "drawn",
     root: str = "",
@@ -34,34 +45,75 @@ def open_corpus(
     batch_size: int = 100,
     workers: int = 0,
 ) -> Corpus:
-    """Return captioned pictures with features and clusters, which are computed once.
+    """Open captioned pictures and prepare them for meta-training.
 
     Args:
         clustering: options of ``cluster``.
-        source: what ``open_pairs`` takes: a listing, a folder, shards, or "drawn" ones.
+        source: as for ``open_pairs``: a listing, a folder, shards, or "drawn" for generated ones.
         root: the folder that ``source`` is relative to.
         max_skipped: the share of pairs that may be skipped because they cannot be used.
-        cache: the folder of what has been computed.
+        cache: the folder of features and clusters.
         batch_size: pictures encoded at once.
         workers: processes that read pictures; 0: the main one does.
     """
-    pairs = open_pairs(source, root, max_skipped=max_skipped)
-    features, hierarchy, page = prepare(
+    return prepare(
         clip,
-        pairs,
+        open_pairs(source, root, max_skipped=max_skipped),
         evaluation_transform(("normalize",), preprocessing),
         Path(cache).expanduser(),
         batch_size=batch_size,
         workers=workers,
         **clustering,
     )
+
+
+def prepare(
+    clip: FrozenCLIP,
+    pairs: Pairs,
+    transform: Transform,
+    folder: Path,
+    *,
+    batch_size: int = 100,
+    workers: int = 0,
+    evaluated: Sequence[str] = (),
+    **options: Any,
+) -> Corpus:
+    """Return pairs with features and clusters, from the cache in ``folder`` as far as it has them.
+
+    Args:
+        transform: from a picture to the backbone's input, without randomness.
+        folder: the cache; its files are named by the hash of what they were computed from.
+        evaluated: the datasets whose class names are searched for among those of the clusters, as
+            ``evaluated_names`` takes them.
+        options: of ``cluster``.
+
+    Raises:
+        UserError: too few pairs, or too many pictures that cannot be read.
+    """
+    names = evaluated_names(evaluated)
+    features = cached_features(
+        clip, pairs, transform, folder, batch_size=batch_size, workers=workers
+    )
+    key = clusters_key(features, {**options_of(cluster), **options})
+    file = folder / f"clusters-{key}.json"
+    page = folder / f"clusters-{hash_of(key, sorted(names.items()))}.html"
+    if file.is_file():
+        hierarchy = Hierarchy.load(file)
+    else:
+        hierarchy = cluster(features, clip, pairs.name, **options)
+        hierarchy.save(file)
+    log_clusters(hierarchy)
+    logger.info(overlap(hierarchy, names, LOGGED))
+    if not page.is_file():
+        write_page(hierarchy, pairs, features, page, overlap(hierarchy, names))
+    logger.info(f"clusters to look at: {page}")
     return Corpus(pairs, features, hierarchy, page, workers)
 
 
 def samplers(
     hierarchy: Hierarchy, seed: int, *, kind: str = "clustered", same_domain: bool = False
 ) -> tuple[TaskSampler, TaskSampler]:
-    """Return the samplers of training and of held-out tasks.
+    """Return the samplers of training tasks and of held-out tasks.
 
     Held-out tasks are always clustered and shift the domain, so that controls are measured as the
     method is.
@@ -70,9 +122,7 @@ def samplers(
         kind: of the training tasks: "clustered", or the controls "flat" and "random".
         same_domain: a control: support and queries of a training task share their domain.
     """
-    sizes = hierarchy.sizes
-    numbers = {"ways": sizes.ways, "shots": sizes.shots, "queries": sizes.queries, "seed": seed}
     return (
-        TaskSampler(hierarchy, **numbers, tasks=kind, same_domain=same_domain),
-        TaskSampler(hierarchy, **numbers, held_out=True),
+        TaskSampler(hierarchy, seed=seed, kind=kind, same_domain=same_domain),
+        TaskSampler(hierarchy, seed=seed, held_out=True),
     )

@@ -1,6 +1,6 @@
-"""Tasks made ready for the towers: each picture decoded once, features taken from the cache."""
+"""Turn tasks into tensors for the towers: each picture is decoded once, features are cached."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,21 +8,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from softprompt.core.base.seeding import seeded
-from softprompt.core.meta.features import PairFeatures
-from softprompt.core.meta.pairs import Pairs
+from softprompt.core.meta.clusters.encode import Transform
+from softprompt.core.meta.clusters.features import PairFeatures
+from softprompt.core.meta.pairs.base import Pairs
 from softprompt.core.meta.tasks import Task, TaskPart, TaskSampler
 
 
 class Part(NamedTuple):
     """Labelled pictures of a task."""
 
-    images: Tensor | None  # (n, 3, height, width); None where the learner leaves images alone
+    images: Tensor | None  # (n, 3, height, width); None if the learner has no image prompts
     features: Tensor  # (n, dim), unit length, of CLIP without prompts
     labels: Tensor  # (n,)
     classnames: tuple[str, ...]
 
 
 class Episode(NamedTuple):
+    """A task as tensors."""
+
     support: Part
     same: Part  # the support's classes in another domain
     other: Part  # other classes
@@ -34,10 +37,10 @@ class Episode(NamedTuple):
 
 
 class Episodes:
-    """The tasks of a sampler by index, as episodes.
+    """The tasks of a sampler as episodes, by index.
 
-    What augmentation draws depends on the seed and the index alone, so an interrupted run goes on
-    as it would have, with any number of workers.
+    Augmentation depends on the seed and the index alone, so an interrupted run continues as it
+    would have, with any number of workers.
     """
 
     def __init__(
@@ -46,12 +49,12 @@ class Episodes:
         pairs: Pairs,
         features: PairFeatures,
         *,
-        transform: Callable | None,
+        transform: Transform | None,
         seed: int = 0,
         workers: int = 0,
         device: torch.device | str = "cpu",
     ):
-        """Join them.
+        """Combine tasks, pictures and features.
 
         Args:
             transform: from a picture to the towers' input; None: pictures are not read.
@@ -86,24 +89,31 @@ class Episodes:
 
 
 class _Tasks(Dataset):
-    """What loader workers unpickle."""
+    """Tasks and their pictures by index; loader workers unpickle this."""
 
-    def __init__(self, sampler: TaskSampler, pairs: Pairs | None, transform, seed: int):
+    def __init__(
+        self,
+        sampler: TaskSampler,
+        pairs: Pairs | None,
+        transform: Transform | None,
+        seed: int,
+    ):
         self.sampler = sampler
         self.pairs = pairs
         self.transform = transform
         self.seed = seed
 
     def __len__(self) -> int:
-        return 1  # nobody asks: the loader is given the indices
+        return 1  # unused: the loader is given the indices
 
     def __getitem__(self, index: int) -> tuple[Task, tuple[Tensor | None, ...]]:
         task = self.sampler.draw(index)
         parts = (task.support, task.query_same, task.query_other)
-        if self.pairs is None:
+        if self.pairs is None or self.transform is None:
             return task, (None,) * len(parts)
+        read = self.pairs.image
         with seeded(self.seed, "augment", index):
-            return task, tuple(self._images(part) for part in parts)
-
-    def _images(self, part: TaskPart) -> Tensor:
-        return torch.stack([self.transform(self.pairs.image(pair)) for pair in part.pairs])
+            images = [
+                torch.stack([self.transform(read(pair)) for pair in part.pairs]) for part in parts
+            ]
+        return task, tuple(images)

@@ -1,13 +1,15 @@
 """The meta-objective: the loss on a task's queries after regulated steps on its support."""
 
+from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import logger
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.gradients import gradients, twice_differentiable
 from softprompt.core.clip.prompted import PromptedCLIP
@@ -15,9 +17,12 @@ from softprompt.core.meta.episodes import Episode, Part
 from softprompt.core.meta.regulator import Regulator
 from softprompt.core.prompts.base import PromptLearner
 
+RATES = (0.002, 0.01, 0.05, 0.1, 0.5)  # of the inner steps, that calibration tries
+DROP = 0.1  # share of the support's cross-entropy that one raw step should remove
+
 
 class Outcome(NamedTuple):
-    """What a task says of the prompts and the regulator."""
+    """The measurements of one task, or their means over several."""
 
     loss: float  # the meta-objective
     accuracy_same: float  # percent, of the queries of the support's classes
@@ -29,9 +34,9 @@ class Objective:
     """Loss on the queries at ``p_T``, where ``p_{j+1} = p_j - lr psi(dCE_support / dp_j; h)``.
 
     It is ``(1 - w) CE_same + w CE_other`` with the weight w of other classes than the support's.
-    First order takes the raw inner gradients as constants: with one step that is exact for the
-    regulator and drops the curvature for the prompts. Without any inner step the three parts of a
-    task count alike, which is plain training on the same tasks.
+    First order treats the raw inner gradients as constants: with one step that is exact for the
+    regulator and omits the curvature for the prompts. Without any inner step the three parts of a
+    task have equal weights, which is plain training on the same tasks.
     """
 
     def __init__(
@@ -46,7 +51,7 @@ class Objective:
         other_weight: float = 0.5,
         gate_weight: float = 0.0,
     ):
-        """Join them.
+        """Combine prompts and regulator.
 
         Args:
             lr: rate of the inner steps; 0: calibrated on held-out tasks.
@@ -54,6 +59,9 @@ class Objective:
             second_order: differentiate through the inner gradients as well.
             other_weight: weight of the queries of other classes.
             gate_weight: weight of SUPMER's target for the gate; see ``gate_target``.
+
+        Raises:
+            UserError: one of them is out of range.
         """
         if lr < 0 or steps < 0:
             raise UserError(f"META.INNER: LR is {lr} and STEPS {steps}, but neither is negative")
@@ -70,7 +78,7 @@ class Objective:
 
     def gradients(self, episode: Episode) -> tuple[Outcome, dict[str, Tensor], dict[str, Tensor]]:
         """Return the outcome of a task and the meta-gradients of prompts and regulator, by name."""
-        params = dict(self.learner.named_parameters())
+        params: dict[str, Tensor] = dict(self.learner.named_parameters())
         own = dict(self.regulator.named_parameters())
         adapted = self.adapt(episode, params, self.second_order)
         # One query set after the other, so that only one's graph is in memory at a time; the inner
@@ -79,41 +87,41 @@ class Objective:
         total = {name: torch.zeros_like(value) for name, value in ends.items()}
         outcomes = []
         for weight, part in zip(self.weights, episode, strict=True):
-            loss, accuracy = self.loss(part, ends) if weight else (None, 0.0)
-            if weight:
-                for name, gradient in gradients(weight * loss, ends, retain_graph=False).items():
-                    total[name] += gradient
-            outcomes.append((weight * loss.item() if weight else 0.0, accuracy))
+            if not weight:
+                outcomes.append((0.0, 0.0))
+                continue
+            loss, accuracy = self.loss(part, ends)
+            for name, gradient in gradients(weight * loss, ends, retain_graph=False).items():
+                total[name] += gradient
+            outcomes.append((weight * loss.item(), accuracy))
         gate = self.regulator.openness(episode.condition)
         outputs, weights = list(adapted.values()), list(total.values())
         if self.gate_weight and gate is not None:
-            target = gate_target(
-                episode, total, {name: params[name] - adapted[name] for name in params}
-            )
+            steps = {name: params[name] - adapted[name] for name in params}
+            target = gate_target(episode, total, steps)
             outputs.append(self.gate_weight * (target - gate).pow(2))
             weights.append(torch.ones_like(gate))
         trained = [*params.values(), *own.values()]
-        found = torch.autograd.grad(outputs, trained, weights, allow_unused=True)
+        reached = torch.autograd.grad(outputs, trained, weights, allow_unused=True)
         found = [
             torch.zeros_like(value) if gradient is None else gradient
-            for value, gradient in zip(trained, found, strict=True)
+            for value, gradient in zip(trained, reached, strict=True)
         ]
-        outcome = self._outcome(outcomes, gate)
         return (
-            outcome,
+            _outcome(outcomes, gate),
             dict(zip(params, found[: len(params)], strict=True)),
             dict(zip(own, found[len(params) :], strict=True)),
         )
 
     def evaluate(self, episode: Episode) -> Outcome:
-        """Return the outcome of a task at the prompts and the regulator as they are."""
-        params = dict(self.learner.named_parameters())
+        """Return the outcome of a task at the current prompts and regulator."""
+        params: dict[str, Tensor] = dict(self.learner.named_parameters())
         adapted = self.adapt(episode, params, second_order=False)
         with torch.no_grad():
             found = [self.loss(part, adapted) for part in episode]
             gate = self.regulator.openness(episode.condition)
         pairs = zip(self.weights, found, strict=True)
-        return self._outcome([(w * loss.item(), accuracy) for w, (loss, accuracy) in pairs], gate)
+        return _outcome([(w * loss.item(), accuracy) for w, (loss, accuracy) in pairs], gate)
 
     def adapt(
         self, episode: Episode, params: dict[str, Tensor], second_order: bool
@@ -128,20 +136,21 @@ class Objective:
     def inner_gradients(
         self, support: Part, params: dict[str, Tensor], second_order: bool = False
     ) -> dict[str, Tensor]:
-        # Only this pass is differentiated twice, so only it goes without fused attention.
+        """Return the raw gradients of the support's loss, with a graph if of second order."""
+        # Only this pass is differentiated twice, so only it runs without fused attention.
         with torch.enable_grad(), twice_differentiable() if second_order else nullcontext():
             loss, _ = self.loss(support, params)
             found = gradients(loss, params, create_graph=second_order, retain_graph=False)
         return found if second_order else {name: g.detach() for name, g in found.items()}
 
     def loss(self, part: Part, params: dict[str, Tensor]) -> tuple[Tensor, float]:
-        """Return cross-entropy and accuracy in percent of some pictures."""
+        """Return cross-entropy and accuracy, in percent, on a part of a task."""
         model = PromptedCLIP(self.clip, self.learner, part.classnames)
         prompts = model.prompts(params, part.features if self.learner.conditional else None)
         if prompts.image is None and not prompts.deep_image:
             image = part.features
-        else:
-            image = self.clip.encode_image(part.images, prompts)
+        else:  # pictures are read for learners that prompt them
+            image = self.clip.encode_image(cast(Tensor, part.images), prompts)
         if prompts.text is None and not prompts.deep_text:
             text = self._fixed_text(part.classnames)
         else:
@@ -151,21 +160,22 @@ class Objective:
         return F.cross_entropy(logits, part.labels), accuracy
 
     def _fixed_text(self, classnames: tuple[str, ...]) -> Tensor:
-        """The features of sentences without learned words; each name is encoded once for all."""
+        """Return the features of sentences without learned words; each name is encoded once."""
         templates = self.learner.templates
         return torch.cat([self.clip.class_features((n,), templates, unit=True) for n in classnames])
 
-    def _outcome(self, found: list[tuple[float, float]], gate: Tensor | None) -> Outcome:
-        _, (_, same), (_, other) = found
-        total = sum(loss for loss, _ in found)
-        return Outcome(total, same, other, 1.0 if gate is None else gate.item())
+
+def _outcome(found: list[tuple[float, float]], gate: Tensor | None) -> Outcome:
+    _, (_, same), (_, other) = found
+    total = sum(loss for loss, _ in found)
+    return Outcome(total, same, other, 1.0 if gate is None else gate.item())
 
 
 @torch.no_grad()
 def gate_target(episode: Episode, query: dict[str, Tensor], support: dict[str, Tensor]) -> Tensor:
-    """Return what SUPMER supervises the gate with: ``(s_dom + s_grad) / 2``, each in [0, 1].
+    """Return SUPMER's target for the gate, ``(s_dom + s_grad) / 2``, each in [0, 1].
 
-    They are how alike the pictures of support and other classes are, and how alike the query's
+    They are the similarity of the pictures of support and other classes, and that of the queries'
     gradients and the support's steps, as mean cosines of token rows.
     """
     domain = F.cosine_similarity(
@@ -173,3 +183,27 @@ def gate_target(episode: Episode, query: dict[str, Tensor], support: dict[str, T
     )
     rows = [F.cosine_similarity(query[n], support[n], dim=-1).flatten() for n in query]
     return (2 + domain + torch.cat(rows).mean()) / 4
+
+
+def calibrated_rate(objective: Objective, episodes: Iterable[Episode]) -> float:
+    """Return the smallest of ``RATES`` at which one raw step lowers the support's loss by a tenth.
+
+    If none does, return the one that lowers it most.
+    """
+    params: dict[str, Tensor] = dict(objective.learner.named_parameters())
+    before, after = 0.0, dict.fromkeys(RATES, 0.0)
+    for episode in episodes:
+        raw = objective.inner_gradients(episode.support, params)
+        with torch.no_grad():
+            before += objective.loss(episode.support, params)[0].item()
+            for rate in RATES:
+                moved = {name: value - rate * raw[name] for name, value in params.items()}
+                after[rate] += objective.loss(episode.support, moved)[0].item()
+    left = {rate: loss / before for rate, loss in after.items()}
+    enough = [rate for rate in RATES if left[rate] <= 1 - DROP]
+    chosen = enough[0] if enough else min(RATES, key=lambda rate: left[rate])
+    shares = ", ".join(f"{rate:g}: {share:.3f}" for rate, share in left.items())
+    logger.info(
+        f"inner rate {chosen:g}; share of the support's loss that a raw step leaves at {shares}"
+    )
+    return chosen

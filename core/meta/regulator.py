@@ -1,23 +1,62 @@
-"""The function that turns a raw prompt gradient into the one that is followed."""
+"""The regulator: which gradients of a learner it changes, and by which function."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.meta.rows import Row
+from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.clip.prompted import example_prompts
+from softprompt.core.meta.forms import FORMS
+from softprompt.core.prompts.base import PromptLearner
 
-HIDDEN = 24  # width of the gate's hidden layer
-LAYERS = 2
-SUPMER_RANK = 1920  # of the official code, which clips it to the width
-EPS = 1e-8
-TINY = 1e-30  # of a squared length, above single precision's underflow
+
+class Row(NamedTuple):
+    """The token rows of a parameter."""
+
+    tower: str  # "text" or "image"
+    width: int
+
+
+def token_rows(learner: PromptLearner, clip: FrozenCLIP) -> dict[str, Row]:
+    """Return the tower and width of each parameter that holds prompt vectors ``(..., n, width)``.
+
+    The learner declares these parameters, and its ``Prompts`` show which tower each one reaches. A
+    vector that reaches the text tower is a text vector, even if image prompts are computed from it
+    as well, as in MaPLe.
+    """
+    params = dict(learner.named_parameters())
+    rows = {name: value for name, value in params.items() if name in learner.token_rows()}
+    if not rows:
+        return {}
+    prompts = example_prompts(learner, clip)
+    reached = {
+        "text": _reached((prompts.text, *prompts.deep_text), rows),
+        "image": _reached((prompts.image, *prompts.deep_image), rows),
+    }
+    return {
+        name: Row(tower, value.shape[-1])
+        for name, value in rows.items()
+        if (tower := next((t for t, names in reached.items() if name in names), None))
+    }
+
+
+def _reached(vectors: tuple[Tensor | None, ...], rows: Mapping[str, Tensor]) -> set[str]:
+    """Return the names of the rows that some vectors depend on."""
+    total = sum(v.sum() for v in vectors if v is not None)
+    if not isinstance(total, Tensor) or not total.requires_grad:
+        return set()
+    found = torch.autograd.grad(total, list(rows.values()), allow_unused=True)
+    return {name for name, gradient in zip(rows, found, strict=True) if gradient is not None}
 
 
 class Regulator(nn.Module):
     """One regulating function for each tower, or layer, applied to every token row of a gradient.
 
     The task condition is a mean image feature ``(dim,)`` of CLIP without prompts. Tensors that are
-    no token rows, such as CoCoOp's network or MaPLe's projections, pass unchanged.
+    not token rows, such as CoCoOp's network or MaPLe's projections, pass unchanged.
     """
 
     def __init__(
@@ -29,12 +68,17 @@ class Regulator(nn.Module):
         rank: int = 64,
         per_layer: bool = False,
     ):
-        """Make the functions.
+        """Draw the functions' initial weights.
 
         Args:
+            rows: of each parameter to regulate, as ``token_rows`` returns them.
+            dim: width of the task condition.
             form: "id_rms", "none", "supmer" or "film".
             rank: of the low-rank layers of "id_rms".
-            per_layer: each tensor of prompts, and so each layer, has a function of its own.
+            per_layer: give each tensor of prompts, and so each layer, a function of its own.
+
+        Raises:
+            UserError: there is no such form, or the rank is below 1.
         """
         super().__init__()
         if form not in FORMS:
@@ -49,9 +93,9 @@ class Regulator(nn.Module):
             for name, row in rows.items()
         }
         widths = {self.keys[name]: row.width for name, row in rows.items()}
-        make = FORMS[form]
+        build = FORMS[form]
         self.functions = nn.ModuleDict(
-            {key: make(width, dim, rank) for key, width in sorted(widths.items())} if make else {}
+            {key: build(width, dim, rank) for key, width in sorted(widths.items())} if build else {}
         )
 
     def forward(self, gradients: dict[str, Tensor], condition: Tensor) -> dict[str, Tensor]:
@@ -66,129 +110,10 @@ class Regulator(nn.Module):
         }
 
     def openness(self, condition: Tensor) -> Tensor | None:
-        """Return the gates' mean value, the share of the raw gradient; None where there is none."""
-        gates = [f.gate(condition) for f in self.functions.values() if hasattr(f, "gate")]
+        """Return the gates' mean value, the share of the raw gradient; None without gates."""
+        gates = [
+            function.get_submodule("gate")(condition)
+            for function in self.functions.values()
+            if hasattr(function, "gate")
+        ]
         return torch.stack(gates).mean() if gates else None
-
-
-class Gate(nn.Module):
-    """``c = sigmoid(w2^T relu(W1 h + b1) + b2)``, a scalar for the task condition h."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.hidden = nn.Linear(dim, HIDDEN)
-        self.out = nn.Linear(HIDDEN, 1)
-        nn.init.normal_(self.hidden.weight, std=dim**-0.5)
-        nn.init.normal_(self.out.weight, std=0.1)
-        nn.init.zeros_(self.hidden.bias)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, condition: Tensor) -> Tensor:
-        return torch.sigmoid(self.out(torch.relu(self.hidden(condition)))).squeeze(-1)
-
-
-class IdRms(nn.Module):
-    """Low-rank residual layers on the gradient at unit scale: identity at the start.
-
-    With ``rho = rms(g)``, ``z_0 = g / rho``, ``z_l = z_{l-1} + max(0, U_l V_l z_{l-1} + b_l)`` and
-    ``x`` = z_2 at the length of z_0, ``psi(g; h) = g + (1 - c(h)) (rho x - g)``. It turns and
-    shrinks a row, never lengthens it, and ``psi(k g) = k psi(g)`` for k > 0.
-    """
-
-    def __init__(self, width: int, dim: int, rank: int):
-        super().__init__()
-        rank = min(rank, width)
-        self.down = _matrices(rank, width, std=width**-0.5)
-        self.up = _matrices(width, rank, std=0)
-        self.bias = nn.ParameterList(torch.zeros(width) for _ in range(LAYERS))
-        self.gate = Gate(dim)
-
-    def forward(self, gradient: Tensor, condition: Tensor) -> Tensor:
-        alive, g = _apart(gradient)
-        rho = _rms(g)
-        start = z = g / rho
-        for up, down, bias in zip(self.up, self.down, self.bias, strict=True):
-            z = z + _positive(z @ down.T @ up.T + bias)
-        x = z * (_norm(start) / (_norm(z) + EPS))
-        # at c = 1 this is the raw gradient to the bit
-        return torch.where(alive, g + (1 - self.gate(condition)) * (rho * x - g), gradient)
-
-
-class Supmer(nn.Module):
-    """The regulating function of SUPMER's released code: https://arxiv.org/abs/2303.12314.
-
-    ``z_l = max(0, U_l V_l z_{l-1} + b_l)`` from ``z_0 = g`` on, without a residual, and
-    ``psi(g; h) = (1 - c(h)) z_2 |g| / |z_2| + c(h) g``. Its branch has no negative entry, so it
-    starts far from the identity, and with a bias it depends on the gradient's scale. The gate
-    starts as in the other forms.
-    """
-
-    def __init__(self, width: int, dim: int, rank: int):
-        super().__init__()
-        rank = min(SUPMER_RANK, width)
-        self.down = _matrices(rank, width, std=1)
-        self.up = _matrices(width, rank, std=1)
-        self.bias = nn.ParameterList(torch.zeros(width) for _ in range(LAYERS))
-        self.gate = Gate(dim)
-
-    def forward(self, gradient: Tensor, condition: Tensor) -> Tensor:
-        alive, g = _apart(gradient)
-        z = g
-        for up, down, bias in zip(self.up, self.down, self.bias, strict=True):
-            z = torch.relu(z @ down.T @ up.T + bias)
-        c = self.gate(condition)
-        x = z * (_norm(g) / (_norm(z) + EPS))
-        return torch.where(alive, (1 - c) * x + c * g, gradient)
-
-
-class Film(nn.Module):
-    """A scale and a shift of each entry, ``psi(g; h) = rho (exp(a(h)) g / rho + b(h))``.
-
-    Identity at the start, homogeneous, but able to lengthen a row.
-    """
-
-    def __init__(self, width: int, dim: int, rank: int):
-        super().__init__()
-        self.scale = nn.Linear(dim, width)
-        self.shift = nn.Linear(dim, width)
-        for value in self.parameters():
-            nn.init.zeros_(value)
-
-    def forward(self, gradient: Tensor, condition: Tensor) -> Tensor:
-        alive, g = _apart(gradient)
-        rho = _rms(g)
-        turned = g * self.scale(condition).exp() + rho * self.shift(condition)
-        return torch.where(alive, turned, gradient)
-
-
-FORMS = {"id_rms": IdRms, "none": None, "supmer": Supmer, "film": Film}
-
-
-def _matrices(rows: int, columns: int, std: float) -> nn.ParameterList:
-    return nn.ParameterList(std * torch.randn(rows, columns) for _ in range(LAYERS))
-
-
-def _apart(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which rows are not zero, and the gradient with ones in those that are.
-
-    A row of zeros stays one, and no derivative is taken of its length, which has none.
-    """
-    alive = gradient.detach().abs().amax(-1, keepdim=True) > 0
-    return alive, torch.where(alive, gradient, torch.ones_like(gradient))
-
-
-def _positive(values: Tensor) -> Tensor:
-    """Return ``max(0, values)`` with slope 1 at 0.
-
-    All values are 0 at the start, where relu and clamp have slope 0 and nothing would be learned.
-    """
-    return torch.where(values >= 0, values, 0.0)
-
-
-def _norm(rows: Tensor) -> Tensor:
-    # the clamp gives a length of 0 a derivative of 0
-    return rows.pow(2).sum(-1, keepdim=True).clamp(min=TINY).sqrt()
-
-
-def _rms(rows: Tensor) -> Tensor:
-    return _norm(rows) * rows.shape[-1] ** -0.5

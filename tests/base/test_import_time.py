@@ -59,6 +59,6 @@ def test_the_clustering_tool_has_the_options_of_clustering():
     import clusters
 
     from softprompt.core.config.load import options_of
-    from softprompt.core.meta.clusters import cluster
+    from softprompt.core.meta.clusters.cluster import cluster
 
     assert clusters.clustering_options() == options_of(cluster)

@@ -13,7 +13,7 @@ import softprompt.core
 from importlib.resources import files
 from softprompt.core.clip.build import build_clip
 from softprompt.core.config.load import load_config
-from softprompt.core.meta import meta_file
+from softprompt.core.meta import learned
 from softprompt.core.base.plugins import import_built_in
 from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 import_built_in()
@@ -24,8 +24,8 @@ names = DATASETS["shapes"]("").classnames
 picture = DATASETS["shapes"]("").reader()(f"{{names[0]}}/0")
 assert picture.size[0] >= 32
 names = ("coop", "cocoop", "ivlp", "maple", "unigram", "vpt")
-assert set(meta_file.embedded()) == {{f"{{name}}_tiny" for name in names}}
-assert all(meta_file.load(name).prompts for name in meta_file.embedded())
+assert set(learned.embedded()) == {{f"{{name}}_tiny" for name in names}}
+assert all(learned.load(name).prompts for name in learned.embedded())
 for asset in (files("softprompt.core") / "assets" / "splits").iterdir():
     assert asset.read_bytes(), asset
 """

@@ -9,8 +9,8 @@ import torch
 
 from softprompt.core.base.registry import TRAINERS
 from softprompt.core.config.load import load_config
-from softprompt.core.meta.meta_config import load_meta_config
-from softprompt.core.meta.sources import open_pairs
+from softprompt.core.meta.config import load_meta_config
+from softprompt.core.meta.pairs.sources import open_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

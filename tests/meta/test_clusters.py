@@ -9,16 +9,14 @@ import torch
 
 from softprompt.core import UserError
 from softprompt.core.base.log import logger
-from softprompt.core.meta import clusters
-from softprompt.core.meta.clusters import cluster, log_clusters
-from softprompt.core.meta.features import PairFeatures
-from softprompt.core.meta.hierarchy import Sizes
-from softprompt.core.meta.kmeans import LIBRARIES, assign, spherical_kmeans, unit
-from softprompt.core.meta.levels import Points, topics_of
-from softprompt.core.meta.names import CANDIDATES, candidates, choose, phrases
-from softprompt.core.meta.report import write_report
-from softprompt.core.meta.sizes import SMALLER
-from softprompt.core.meta.sizes import candidates as size_candidates
+from softprompt.core.meta.clusters import cluster as module
+from softprompt.core.meta.clusters.cluster import cluster, log_clusters
+from softprompt.core.meta.clusters.features import PairFeatures
+from softprompt.core.meta.clusters.hierarchy import SMALLER, Sizes, size_candidates
+from softprompt.core.meta.clusters.kmeans import LIBRARIES, assign, spherical_kmeans, unit
+from softprompt.core.meta.clusters.levels import Points, topics_of
+from softprompt.core.meta.clusters.names import CANDIDATES, candidates, choose, phrases
+from softprompt.core.meta.clusters.page import write_page
 from softprompt.core.meta.tasks import TaskSampler
 
 TOPICS, CLASSES, DOMAINS, DIM = 4, 4, 3, 32  # DIM is the small CLIP's
@@ -208,32 +206,31 @@ def test_sizes_shrink_with_the_number_of_pairs_and_are_logged(clip, monkeypatch)
         assert f"{chosen['shots']} + {chosen['queries']}" in lines[0]
         assert "where pairs suffice, 20 topics of 10 classes" in lines[0]
         for held_out in (False, True):
-            options = {name: chosen[name] for name in ("ways", "shots", "queries")}
-            TaskSampler(hierarchy, **options, seed=1, held_out=held_out).draw(5)
+            TaskSampler(hierarchy, seed=1, held_out=held_out).draw(5)
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
 
 
 def test_the_rule_for_many_pairs():
     for count, topics in ((50_000, 20), (100_000, 20), (250_000, 50), (9_000_000, 500)):
-        assert next(size_candidates(count, {})) == Sizes(topics, 10, 4, 10, 4, 4)
+        assert next(size_candidates(count, Sizes())) == Sizes(topics, 10, 4, 10, 4, 4)
     costs = [np.prod(list(asdict(sizes).values())) for sizes in SMALLER]
     assert costs == sorted(costs, reverse=True)
 
 
 def test_sizes_that_no_clusters_have_tasks_of_are_not_tried(clip, clustered, monkeypatch):
-    tried, cluster_into = [], clusters.topics_of
+    tried, cluster_into = [], module.topics_of
 
     def counted(points, captions, sizes, *rest):
         tried.append(sizes)
         return cluster_into(points, captions, sizes, *rest)
 
-    monkeypatch.setattr(clusters, "topics_of", counted)
+    monkeypatch.setattr(module, "topics_of", counted)
     features, hierarchy = clustered
     assert cluster(features, clip, "test") == hierarchy
     few = len(tried)
-    monkeypatch.setattr(clusters, "fewest_pairs", lambda sizes: 0)
+    monkeypatch.setattr(module, "fewest_pairs", lambda sizes: 0)
     assert cluster(features, clip, "test") == hierarchy
-    assert tried[few] == next(size_candidates(len(features.captions), {})) not in tried[:few]
+    assert tried[few] == next(size_candidates(len(features.captions), Sizes())) not in tried[:few]
 
 
 def test_sizes_that_are_set_stay(clip):
@@ -271,15 +268,15 @@ def test_medoid_captions_as_names(clip):
 
 
 def test_the_report_shows_every_class_and_escapes_captions(clip, tmp_path, monkeypatch):
-    from softprompt.core.meta import drawn
-    from softprompt.core.meta.sources import open_pairs
+    from softprompt.core.meta.pairs import generated
+    from softprompt.core.meta.pairs.sources import open_pairs
 
     features = captioned(800)
     features.captions[:] = [f"{caption} <b>" for caption in features.captions]
     hierarchy = cluster(features, clip, "drawn:800")
     pairs = open_pairs("drawn:800")
-    monkeypatch.setattr(drawn, "_pair", lambda index: (np.zeros((64, 64, 3), np.uint8), ""))
-    write_report(hierarchy, pairs, features, tmp_path / "page.html", "1 name of <mine>")
+    monkeypatch.setattr(generated, "_pair", lambda index: (np.zeros((64, 64, 3), np.uint8), ""))
+    write_page(hierarchy, pairs, features, tmp_path / "page.html", "1 name of <mine>")
     page = (tmp_path / "page.html").read_text()
     for topic in hierarchy.topics:
         assert all(f"<b>{each.name}</b>" in page for each in topic.classes)

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from softprompt.core import UserError
-from softprompt.core.meta import features as module
-from softprompt.core.meta.features import cached_features
-from softprompt.core.meta.part_files import packed, unpacked
-from softprompt.core.meta.sources import open_pairs
+from softprompt.core.meta.clusters import features as module
+from softprompt.core.meta.clusters.encode import packed, unpacked
+from softprompt.core.meta.clusters.features import cached_features
+from softprompt.core.meta.pairs.sources import open_pairs
 
 COUNT = 10
 
@@ -71,7 +71,7 @@ def test_features_are_those_of_the_frozen_clip(clip, listing, workers):
 def test_nothing_is_computed_or_read_twice(clip, listing, encoded, monkeypatch):
     first = compute(clip, listing)
     assert encoded == list(range(COUNT))
-    monkeypatch.setattr("softprompt.core.meta.pairs.FilePairs.data", None)
+    monkeypatch.setattr("softprompt.core.meta.pairs.files.FilePairs.data", None)
     again = compute(clip, listing)
     assert encoded == list(range(COUNT)) and again.key == first.key
     assert torch.equal(again.image, first.image) and again.captions == first.captions
@@ -101,6 +101,27 @@ def test_the_same_contents_elsewhere_are_known(clip, listing, encoded, tmp_path)
     del encoded[:]
     compute(clip, listing)
     assert encoded == []
+
+
+def test_another_machine_or_version_computes_its_own(clip, make_clip, listing, encoded):
+    first = compute(clip, listing)
+    other = make_clip()
+    other.fingerprint = "f" * 64  # as with another version of torch
+    for _ in range(2):
+        again = compute(other, listing)
+    assert encoded == 2 * list(range(COUNT)) and again.key == first.key
+    del encoded[:]
+    compute(clip, listing)
+    assert encoded == []
+
+
+def test_files_of_earlier_versions_are_read(clip, listing, encoded):
+    first = compute(clip, listing)
+    for file in (listing.parent / "cache").glob("features-*.safetensors"):
+        file.rename(file.with_stem(file.stem.rpartition("-")[0]))
+    del encoded[:]
+    again = compute(clip, listing)
+    assert encoded == [] and again.key == first.key and torch.equal(again.text, first.text)
 
 
 def test_an_interrupted_computation_goes_on(clip, listing, encoded, monkeypatch):

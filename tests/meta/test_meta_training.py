@@ -11,12 +11,10 @@ from PIL import Image
 from softprompt.core import UserError
 from softprompt.core.base.seeding import derive
 from softprompt.core.clip.prompted import prompts_images
-from softprompt.core.meta.calibrate import RATES, calibrated_rate
 from softprompt.core.meta.episodes import Episode, Episodes, Part
-from softprompt.core.meta.meta_loop import Outer, _step, meta_fit
-from softprompt.core.meta.objective import Objective, gate_target
-from softprompt.core.meta.regulator import Regulator
-from softprompt.core.meta.rows import token_rows
+from softprompt.core.meta.loop import Outer, _step, meta_fit
+from softprompt.core.meta.objective import RATES, Objective, calibrated_rate, gate_target
+from softprompt.core.meta.regulator import Regulator, token_rows
 from softprompt.core.meta.tasks import Task, TaskPart
 
 NAMES = ("song bird", "jet_airplane", "dog", "container ship", "tree", "old red boat")
@@ -338,6 +336,17 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(learner, clip, make_model, 
     assert list((tmp_path / "cut" / "tensorboard").iterdir())
 
 
+def test_a_state_holds_modules_optimizers_and_progress_by_name(clip, make_model, tmp_path):
+    """As it always did: an interrupted meta-training of an earlier version continues."""
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, clip, make_model, "coop", cut=7)
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    assert set(state) == {"modules", "optimizers", "progress"}
+    assert set(state["modules"]) == set(state["optimizers"]) == {"learner", "regulator"}
+    assert set(state["progress"]) == {"step", "seconds", "best_step", "validations", "best"}
+    assert state["progress"]["step"] == 2
+
+
 def test_the_best_validated_state_is_kept(clip, make_model, tmp_path):
     objective, progress = fit(tmp_path, clip, make_model, prompt_lr=5.0, regulator_lr=1.0)
     losses = {found["step"]: found["loss"] for found in progress.validations}
@@ -396,5 +405,5 @@ def test_inner_options_have_ranges(clip, make_model):
 
 
 def test_a_loss_that_is_not_finite_ends_in_a_line(clip, make_model, tmp_path):
-    with pytest.raises(UserError, match="meta-objective is nan at step"):
+    with pytest.raises(UserError, match="the term 'meta-objective' is nan at step"):
         fit(tmp_path, clip, make_model, "coop", prompt_lr=float("inf"))

@@ -9,8 +9,8 @@ from PIL import Image
 
 from softprompt.core import DATASETS, UserError
 from softprompt.core.base.log import logger
-from softprompt.core.meta.hierarchy import Hierarchy, NamedClass, Sizes, Topic
-from softprompt.core.meta.overlap import evaluated_names, overlap
+from softprompt.core.meta.clusters.hierarchy import Hierarchy, NamedClass, Sizes, Topic
+from softprompt.core.meta.clusters.overlap import evaluated_names, overlap
 
 
 def named(*topics: tuple[str, ...]) -> Hierarchy:

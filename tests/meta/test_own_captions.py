@@ -9,8 +9,8 @@ import meta_train
 import pytest
 import train
 
-from softprompt.core.meta import meta_file
-from softprompt.core.meta.drawn import DrawnPairs
+from softprompt.core.meta import learned
+from softprompt.core.meta.pairs.generated import GeneratedPairs
 
 COUNT = 200
 SHORT_META = ["META.OUTER.STEPS", "4", "META.OUTER.VAL_FREQ", "2", "META.OUTER.VAL_TASKS", "3"]
@@ -21,7 +21,7 @@ SHORT_RUN = ["OPTIM.MAX_EPOCH", "1", "DATASET.NUM_SHOTS", "1", "TEST.MAX_IMAGES"
 def captions(tmp_path_factory):
     """A file of 200 generated pictures, each with a caption."""
     folder = tmp_path_factory.mktemp("my_pictures")
-    pairs = DrawnPairs(COUNT)
+    pairs = GeneratedPairs(COUNT)
     lines = []
     for index in range(COUNT):
         pairs.image(index).save(folder / f"{index}.png")
@@ -55,7 +55,7 @@ def test_a_captions_file_of_200_pictures_works(commands, tmp_path, capsys):
     run = tmp_path / "META"
     found = json.loads((run / "results.json").read_text())
     assert found["sizes"]["topics"] < 20 and found["pairs"]["total"] == COUNT
-    assert found["steps"] == 4 and meta_file.load(str(run)).header["learner"] == "ivlp"
+    assert found["steps"] == 4 and learned.load(str(run)).header["learner"] == "ivlp"
     assert train.main([*to_train, "--output-dir", str(tmp_path / "run"), *SHORT_RUN]) == 0
     note = json.loads((tmp_path / "run" / "results.json").read_text())["train"]["note"]
     assert "prompts start from gram.safetensors" in note

@@ -1,5 +1,6 @@
 """Captioned pictures from listings, folders, shards and the drawing code, and what is wrong."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -9,7 +10,8 @@ from PIL import Image
 
 from softprompt.core import UserError
 from softprompt.core.base.log import logger
-from softprompt.core.meta.sources import open_pairs
+from softprompt.core.meta.pairs.generated import EDITION
+from softprompt.core.meta.pairs.sources import open_pairs
 from softprompt.core.synthetic import FAMILIES
 
 COUNT = 6
@@ -217,3 +219,14 @@ def test_drawn_pairs_are_of_classes_that_are_not_evaluated():
         assert any(name in pairs.caption(index) for name in FAMILIES["extra"])
     assert pairs.image(3).tobytes() == open_pairs("drawn:5").image(3).tobytes()
     assert pairs.digest(3) != pairs.digest(4)
+
+
+def test_generated_pairs_are_those_of_their_edition():
+    """Features are cached under EDITION: other pictures or captions need another one."""
+    pairs, content = open_pairs("drawn:64"), hashlib.sha256()
+    for index in range(64):
+        content.update(pairs.image(index).tobytes() + pairs.caption(index).encode())
+    assert (EDITION, content.hexdigest()) == (
+        "01618f0a6845121415e0a3e33c37d48b5949bdcfd2d0971e6a4a1a9ab9b034b4",
+        "70acc753659695c0623b64cb115fe489a756cd188936e2d689098f0c698c96e5",
+    )

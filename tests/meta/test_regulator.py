@@ -6,8 +6,8 @@ import torch
 from softprompt.core import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.clip.prompted import prompts_images
-from softprompt.core.meta.regulator import FORMS, IdRms, Regulator
-from softprompt.core.meta.rows import Row, token_rows
+from softprompt.core.meta.forms import FORMS, IdRms
+from softprompt.core.meta.regulator import Regulator, Row, token_rows
 
 WIDTH, DIM, RANK = 48, 32, 8
 ROWS = {"text": Row("text", WIDTH), "image": Row("image", WIDTH)}

@@ -1,9 +1,11 @@
 """Tasks for meta-training: disjoint pictures, distinct names, the right domains, reproducible."""
 
+from dataclasses import replace
+
 import pytest
 
 from softprompt.core import UserError
-from softprompt.core.meta.hierarchy import Hierarchy, NamedClass, Sizes, Topic
+from softprompt.core.meta.clusters.hierarchy import Hierarchy, NamedClass, Sizes, Topic
 from softprompt.core.meta.tasks import KINDS, TaskSampler
 
 WAYS, SHOTS, QUERIES, DOMAINS = 3, 2, 4, 3
@@ -35,8 +37,7 @@ def build(topics: int = 6, classes: int = 5, per_domain: int = 12, held_out: int
 
 
 def sampler(hierarchy: Hierarchy | None = None, **options) -> TaskSampler:
-    sizes = {"ways": WAYS, "shots": SHOTS, "queries": QUERIES, "seed": 1}
-    return TaskSampler(hierarchy or build(), **{**sizes, **options})
+    return TaskSampler(hierarchy or build(), **{"seed": 1, **options})
 
 
 def domain(pair: int) -> int:
@@ -54,7 +55,7 @@ def parts(task):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held_out", [False, True])
 def test_pictures_are_disjoint_and_names_unique(kind, held_out):
-    tasks = sampler(build(held_out=2), tasks=kind, held_out=held_out)
+    tasks = sampler(build(held_out=2), kind=kind, held_out=held_out)
     for index in range(200):
         task = tasks.draw(index)
         pairs = [pair for part in parts(task) for pair in part.pairs]
@@ -110,7 +111,7 @@ def test_same_domain_control():
 
 
 def test_flat_control_mixes_topics_and_domains():
-    task = sampler(tasks="flat").draw(0)
+    task = sampler(kind="flat").draw(0)
     assert len({domain(pair) for pair in task.support.pairs}) > 1
     labels = zip(task.support.pairs, task.support.labels, strict=True)
     assert len({(class_of(pair), label) for pair, label in labels}) == WAYS
@@ -123,7 +124,7 @@ def test_random_control_names_a_class_by_one_of_its_pictures():
     }
     right = []
     for index in range(50):
-        task = sampler(hierarchy, tasks="random").draw(index)
+        task = sampler(hierarchy, kind="random").draw(index)
         for part, count in ((task.support, SHOTS), (task.query_other, QUERIES)):
             labelled = list(zip(part.pairs, part.labels, strict=True))
             for label, name in enumerate(part.classnames):
@@ -140,10 +141,11 @@ def test_a_single_held_out_topic_borrows_the_other_classes():
     assert {class_of(pair) // 5 for pair in task.query_other.pairs} != {0}
 
 
-@pytest.mark.parametrize("options", [{"ways": 6}, {"shots": 13}, {"queries": 13}])
-def test_tasks_too_large_are_refused_in_one_line(options):
+@pytest.mark.parametrize("larger", [{"ways": 6}, {"shots": 13}, {"queries": 13}])
+def test_tasks_too_large_are_refused_in_one_line(larger):
+    hierarchy = build()
     with pytest.raises(UserError, match="no task of .* more pairs") as raised:
-        sampler(**options)
+        sampler(replace(hierarchy, sizes=replace(hierarchy.sizes, **larger)))
     assert "\n" not in str(raised.value)
 
 

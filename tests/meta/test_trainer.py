@@ -7,9 +7,9 @@ from softprompt.core import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS, TRAINERS
 from softprompt.core.clip.build import build_clip
 from softprompt.core.config.load import load_config, options_from
-from softprompt.core.meta import meta_file
-from softprompt.core.meta.regulator import FORMS, Regulator
-from softprompt.core.meta.rows import token_rows
+from softprompt.core.meta import learned
+from softprompt.core.meta.forms import FORMS
+from softprompt.core.meta.regulator import Regulator, token_rows
 
 LEARNERS = ["coop", "cocoop", "vpt", "ivlp", "maple"]
 OPENED = 1000.0  # bias of a gate that lets the whole raw gradient pass
@@ -33,7 +33,7 @@ def make_file(clip, make_model, tmp_path):
                 if hasattr(function, "gate"):
                     function.gate.out.bias += bias
         file = tmp_path / f"{learner}-{form}.safetensors"
-        meta_file.save(file, model.learner, regulator, model.clip, {"options": {}, "step": 7})
+        learned.save(file, model.learner, regulator, model.clip, {"options": {}, "step": 7})
         return file
 
     return make_file
@@ -43,7 +43,7 @@ def make_file(clip, make_model, tmp_path):
 def test_the_start_is_that_of_the_file(learner, clip, make_file, make_model, make_trainer):
     file = make_file(learner)
     trainer = make_trainer("gram", make_model(learner, clip), file=str(file))
-    saved = meta_file.load(str(file)).prompts
+    saved = learned.load(str(file)).prompts
     params = trainer.model.params()
     assert params.keys() == saved.keys()
     assert all(torch.equal(params[name], saved[name]) for name in saved)
@@ -65,7 +65,7 @@ def test_a_step_follows_the_regulated_gradient(
     loss = torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels)
     raw = torch.autograd.grad(loss, list(model.params().values()))
     raw = dict(zip(model.params(), raw, strict=True))
-    regulator = meta_file.load(str(file)).build_regulator(model.learner, clip)
+    regulator = learned.load(str(file)).build_regulator(model.learner, clip)
     condition = model.zero_shot_image(batch.images).mean(0)
     assert regulator.per_layer == per_layer
     expected = regulator(raw, condition)
@@ -83,7 +83,7 @@ def test_an_open_gate_is_the_host_bit_for_bit(
 ):
     file = make_file(learner, form, bias=OPENED)
     host = make_model(learner, clip)
-    meta_file.load(str(file)).start(host.learner, clip)
+    learned.load(str(file)).start(host.learner, clip)
     regulated = make_model(learner, clip)
     trainers = [
         make_trainer("erm", host),
@@ -122,7 +122,7 @@ def test_the_regulator_is_not_trained(form, clip, batch, make_file, make_model, 
     trainer = make_trainer("gram", make_model("ivlp", clip), file=file)
     for _ in range(5):
         trainer.step(batch)
-    saved = meta_file.load(file).regulator
+    saved = learned.load(file).regulator
     now = trainer.regulator.state_dict()
     assert now and all(torch.equal(now[name], saved[name]) for name in saved)
     assert not any(value.requires_grad for value in trainer.regulator.parameters())
@@ -179,7 +179,7 @@ def test_what_is_no_file_of_meta_training_is_refused(
 def test_the_configs_for_the_embedded_backbone_use_a_file_of_the_package(learner, root):
     name = "tiny" if learner == "unigram" else f"{learner}_tiny"
     cfg = load_config(str(root / "configs" / "gram" / f"{name}.yaml"))
-    assert cfg.TRAINER.GRAM.FILE in meta_file.embedded()
+    assert cfg.TRAINER.GRAM.FILE in learned.embedded()
     clip = build_clip("tiny", "tiny")
     classes = ("one", "other")
     prompts = PROMPT_LEARNERS[cfg.PROMPT.NAME](clip, classes, **options_from(cfg, "PROMPT"))
@@ -188,7 +188,7 @@ def test_the_configs_for_the_embedded_backbone_use_a_file_of_the_package(learner
     model = PromptedCLIP(clip, prompts, classes)
     trainer = TRAINERS["gram"](model, **options_from(cfg, "TRAINER"))
     assert trainer.regulator is not None
-    header = meta_file.load(cfg.TRAINER.GRAM.FILE).header
+    header = learned.load(cfg.TRAINER.GRAM.FILE).header
     assert header["step"] > 0
     assert {k: v for k, v in header["options"].items() if k != "ctx_init"} == {
         k: v for k, v in options_from(cfg, "PROMPT").items() if k != "ctx_init"

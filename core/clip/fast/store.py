@@ -10,6 +10,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,6 +31,14 @@ CHECKS = 50  # how often the folder's size is looked at while it is written once
 def key_of(*parts) -> str:
     """Return a name for tensors that these numbers, texts and tuples of them decide."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def read_tensors(file: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a safetensors file, or None where there is no whole one."""
+    try:
+        return load(file.read_bytes())
+    except (OSError, SafetensorError):
+        return None
 
 
 class FeatureStore:
@@ -64,11 +73,11 @@ class FeatureStore:
         if self.folder is None:
             return None
         file = self._file(key)
-        try:
-            found = load(file.read_bytes())["features"]
-            os.utime(file)  # used now
-        except (OSError, SafetensorError, KeyError):
+        found = (read_tensors(file) or {}).get("features")
+        if found is None:
             return None
+        with suppress(OSError):  # removed meanwhile
+            os.utime(file)  # used now
         self._keep(key, found)
         return found
 

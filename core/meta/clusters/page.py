@@ -1,4 +1,4 @@
-"""A page that shows the clusters: names, counts, pictures and captions, in one file."""
+"""Show the clusters on an HTML page of one file: names, counts, pictures and captions."""
 
 import base64
 from html import escape
@@ -6,16 +6,15 @@ from io import BytesIO
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.meta.features import PairFeatures
-from softprompt.core.meta.hierarchy import Hierarchy, NamedClass, Topic
-from softprompt.core.meta.names import phrases
-from softprompt.core.meta.pairs import Pairs
-from softprompt.core.meta.part_files import write_whole
-from softprompt.core.meta.sizes import described
+from softprompt.core.base.files import write_atomically
+from softprompt.core.meta.clusters.features import PairFeatures
+from softprompt.core.meta.clusters.hierarchy import Hierarchy, NamedClass, Topic
+from softprompt.core.meta.clusters.names import phrases
+from softprompt.core.meta.pairs.base import Pairs
 
-TOPICS = 20  # that are shown, evenly spread over all
-PICTURES = 6  # of a class in a domain
-CAPTIONS = 3  # of a class
+TOPICS = 20  # shown at most, evenly spread over all
+PICTURES = 6  # shown of a class in a domain
+CAPTIONS = 3  # shown of a class
 SIDE = 72  # of a picture, pixels
 
 STYLE = """
@@ -34,10 +33,10 @@ img { width: 72px; height: 72px; object-fit: cover; margin: 0 3px 3px 0; border-
 """
 
 
-def write_report(
+def write_page(
     hierarchy: Hierarchy, pairs: Pairs, features: PairFeatures, file: Path, note: str
 ) -> None:
-    """Write the page, a note in its head; a picture that has become unreadable is left out."""
+    """Write the page with a note in its head; pictures that are no longer readable are left out."""
     step = max(1, -(-len(hierarchy.topics) // TOPICS))
     shown = range(0, len(hierarchy.topics), step)
     body = [_head(hierarchy, len(shown), note)]
@@ -49,7 +48,7 @@ def write_report(
         f"<title>Clusters of {escape(hierarchy.source)}</title><style>{STYLE}</style></head>"
         f"<body>{''.join(body)}</body></html>"
     )
-    write_whole(page, file)
+    write_atomically(file, page)
 
 
 def _head(hierarchy: Hierarchy, shown: int, note: str) -> str:
@@ -74,7 +73,7 @@ def _head(hierarchy: Hierarchy, shown: int, note: str) -> str:
     return (
         f"<h1>Clusters of {escape(hierarchy.source)}</h1>"
         f"<p>{hierarchy.total} captioned pictures; {used} of them are in {len(classes)} classes of "
-        f"{len(hierarchy.topics)} topics. Sizes: {escape(described(hierarchy.sizes))}.{some}</p>"
+        f"{len(hierarchy.topics)} topics. Sizes: {escape(str(hierarchy.sizes))}.{some}</p>"
         "<p>A topic holds classes that are easily confused, a class is named by a phrase of its "
         "captions, and a visual domain (a column, the same one in all topics) is a way that "
         "pictures look, whatever they show. No label was used: names and groups can be wrong. The "

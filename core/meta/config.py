@@ -1,21 +1,24 @@
 """The configuration of meta-training: a backbone, a prompt learner and ``META``.
 
-As for registered classes, keyword-only arguments are the options: ``META.INNER.STEPS`` is
+As with registered classes, keyword-only arguments are the options: ``META.INNER.STEPS`` is
 ``Objective(steps=...)``, and nothing else lists them.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from yacs.config import CfgNode
 
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.config.defaults import defaults
 from softprompt.core.config.load import configure, options_of
-from softprompt.core.meta.clusters import cluster
+from softprompt.core.meta.clusters.cluster import cluster
 from softprompt.core.meta.corpus import open_corpus, samplers
-from softprompt.core.meta.meta_loop import Outer
+from softprompt.core.meta.loop import Outer
 from softprompt.core.meta.objective import Objective
 from softprompt.core.meta.regulator import Regulator
 
-SECTIONS = {
+SECTIONS: dict[str, Callable] = {
     "PAIRS": open_corpus,
     "CLUSTER": cluster,
     "TASKS": samplers,
@@ -23,18 +26,23 @@ SECTIONS = {
     "INNER": Objective,
     "OUTER": Outer,
 }
-KEPT = ("OUTPUT_DIR", "SEED", "USE_CUDA", "PLUGINS", "INPUT", "MODEL", "PROMPT")
+SHARED = ("OUTPUT_DIR", "SEED", "USE_CUDA", "PLUGINS", "INPUT", "MODEL", "PROMPT")  # with a run's
 
 
 def load_meta_config(
-    config_file: str = "", flags: dict | None = None, pairs: list[str] = ()
+    config_file: str = "", flags: dict[str, Any] | None = None, pairs: Sequence[str] = ()
 ) -> CfgNode:
     """Return the frozen configuration of meta-training; later sources win, as in a run's.
+
+    Args:
+        config_file: a YAML file; "": the defaults.
+        flags: values by dotted key.
+        pairs: ``[KEY, VALUE, KEY, VALUE ...]``.
 
     Raises:
         UserError: a file is missing or malformed, or a key or value does not exist.
     """
-    cfg = CfgNode({key: value for key, value in defaults().items() if key in KEPT})
+    cfg = CfgNode({key: value for key, value in defaults().items() if key in SHARED})
     cfg.META = CfgNode(
         {
             section: CfgNode({key.upper(): value for key, value in options_of(owner).items()})
@@ -45,6 +53,6 @@ def load_meta_config(
     return configure(cfg, {"PROMPT": PROMPT_LEARNERS}, files, flags, pairs)
 
 
-def section(cfg: CfgNode, name: str) -> dict:
-    """The options of a section of ``META``, as keyword arguments."""
+def section(cfg: CfgNode, name: str) -> dict[str, Any]:
+    """Return the options of a section of ``META`` as keyword arguments."""
     return {key.lower(): value for key, value in cfg.META[name].items()}

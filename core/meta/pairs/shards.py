@@ -1,4 +1,4 @@
-"""Captioned pictures in webdataset shards: tar files with ``key.jpg`` beside ``key.txt``."""
+"""Captioned pictures in webdataset shards: tar files of samples, ``key.jpg`` and ``key.txt``."""
 
 import json
 import os
@@ -6,21 +6,22 @@ import tarfile
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.data.pictures import SUFFIXES
-from softprompt.core.meta.pairs import Pairs
-from softprompt.core.meta.skipped import Skipped
+from softprompt.core.meta.pairs.base import Pairs, Skipped
 
 PICTURES = tuple(suffix.removeprefix(".") for suffix in sorted(SUFFIXES))
 
 
 class ShardPairs(Pairs):
-    """Pairs in uncompressed tar files, read where they stand; nothing is unpacked.
+    """Captioned pictures in uncompressed tar files, read in place; nothing is unpacked.
 
-    https://github.com/webdataset/webdataset says how files make samples. Its own reader only
-    streams, and tasks need single pictures in any order, so the shards are read through once for
-    the captions and for where each picture's bytes begin: 24 bytes a pair are kept beside captions.
+    https://github.com/webdataset/webdataset defines how files form samples. Its own reader only
+    streams, but tasks need single pictures in any order, so the shards are read through once for
+    the captions and for the offset of each picture's bytes: 24 bytes a pair beside the caption.
     """
 
     def __init__(self, source: str, shards: list[Path], max_skipped: float):
@@ -29,7 +30,8 @@ class ShardPairs(Pairs):
         Raises:
             UserError: a file is no tar, or too many samples lack a picture or a caption.
         """
-        super().__init__(source, [], max_skipped)
+        self._captions: list[str] = []
+        super().__init__(source, self._captions, max_skipped)
         self.skipped = skipped = Skipped(source, max_skipped)
         self.shards = shards
         self._shard, self._offset, self._size = array("q"), array("q"), array("q")
@@ -42,7 +44,7 @@ class ShardPairs(Pairs):
             raise UserError(f"{source} holds no samples such as 000.jpg with 000.txt")
         skipped.report(total)
 
-    def _add(self, number: int, shard: Path, sample: dict) -> None:
+    def _add(self, number: int, shard: Path, sample: dict[str, Any]) -> None:
         where = f"{shard.name}: {sample['__key__']}"
         picture = next((sample[suffix] for suffix in PICTURES if suffix in sample), None)
         if picture is None:
@@ -54,7 +56,7 @@ class ShardPairs(Pairs):
         elif not caption:
             self.skipped.add("an empty caption", where)
         else:
-            self.captions.append(caption)
+            self._captions.append(caption)
             self._shard.append(number)
             self._offset.append(picture.offset_data)
             self._size.append(picture.size)
@@ -70,7 +72,7 @@ class ShardPairs(Pairs):
 
 
 def find_shards(source: str) -> list[Path]:
-    """Return the tar files that a folder holds or a name such as ``cc3m-{0000..0331}.tar`` means.
+    """Return the tar files in a folder, or those of a pattern such as ``cc3m-{0000..0331}.tar``.
 
     Raises:
         UserError: one of them is missing.
@@ -86,15 +88,15 @@ def find_shards(source: str) -> list[Path]:
     return shards
 
 
-def _samples(shard: Path, skipped: Skipped) -> Iterator[dict]:
-    """Yield webdataset's samples, with the tar's own entries in place of the files' contents."""
+def _samples(shard: Path, skipped: Skipped) -> Iterator[dict[str, Any]]:
+    """Yield webdataset's samples, with tar entries in place of the files' contents."""
 
-    def members() -> Iterator[dict]:
+    def members() -> Iterator[dict[str, Any]]:
         with tarfile.open(shard, "r:") as opened:
             for member in opened:
                 if member.isreg() and not member.name.startswith("__"):
                     yield {"fname": member.name, "data": member, "__url__": str(shard)}
-                opened.members = []  # else all headers stay in memory
+                opened.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
 
     def bad(error: Exception) -> bool:
         skipped.add("a broken sample", f"{shard.name}: {error.args[0]}")
@@ -109,7 +111,8 @@ def _samples(shard: Path, skipped: Skipped) -> Iterator[dict]:
         ) from None
 
 
-def _caption(shard: Path, sample: dict) -> str | None:
+def _caption(shard: Path, sample: dict[str, Any]) -> str | None:
+    """Return the caption of a sample, None if it has none that can be read."""
     for suffix in ("txt", "json"):
         if suffix not in sample:
             continue
@@ -133,7 +136,7 @@ def _read(shard: Path, offset: int, size: int) -> bytes:
         raise UserError(f"{shard} cannot be read: {error.strerror}") from None
 
 
-def _library():
+def _library() -> ModuleType:
     try:
         import webdataset.shardlists
         import webdataset.tariterators

@@ -1,25 +1,26 @@
-"""The result of meta-training: one safetensors file of prompts, regulator and what they are for.
+"""The result of meta-training: one safetensors file of prompts and regulator.
 
-Its header holds, as JSON, the learner and its options, the backbone, the regulator's form and all
-settings. Files for the embedded backbone come with the package and are known by name.
+Its header describes, as JSON, what they fit: the learner and its options, the backbone, the
+regulator's form and all settings. The package contains files for the embedded backbone, which are
+loaded by name.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import ASSETS
+from softprompt.core.base.files import ASSETS, write_atomically
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.engine import checkpoint
-from softprompt.core.meta.regulator import Regulator
-from softprompt.core.meta.rows import token_rows
+from softprompt.core.meta.regulator import Regulator, token_rows
 from softprompt.core.prompts.base import PromptLearner
 
 FILE = "gram.safetensors"
@@ -30,10 +31,10 @@ PARTS = ("prompts", "regulator")
 
 @dataclass(frozen=True)
 class MetaLearned:
-    """What a file holds."""
+    """The contents of a file."""
 
     file: Path
-    header: dict
+    header: dict[str, Any]
     prompts: dict[str, Tensor]
     regulator: dict[str, Tensor]
 
@@ -41,7 +42,7 @@ class MetaLearned:
         """Copy the prompts into a learner.
 
         Raises:
-            UserError: they are for another learner, other options or another backbone.
+            UserError: they were trained for another learner, other options or another backbone.
         """
         self._check(learner, clip)
         checkpoint.load_into(learner, self.prompts, self.file)
@@ -50,7 +51,7 @@ class MetaLearned:
         """Return the frozen regulator for a learner's tensors.
 
         Raises:
-            UserError: it is for another learner or backbone.
+            UserError: it was trained for another learner, other options or another backbone.
         """
         self._check(learner, clip)
         rows = token_rows(learner, clip)
@@ -65,18 +66,20 @@ class MetaLearned:
         return regulator.requires_grad_(False)
 
     def _check(self, learner: PromptLearner, clip: FrozenCLIP) -> None:
-        made = self.header["backbone"]
+        trained = self.header["backbone"]
         if self.header["learner"] != name_of(learner):
             raise UserError(
                 f"{self.file} was meta-trained for PROMPT.NAME {self.header['learner']}, not "
                 f"{name_of(learner)}; tools/meta_train.py makes a file for that"
             )
-        if (made["name"], made["vectors"]) != (clip.name, vectors_hash(clip)):
-            weights = "" if made["name"] != clip.name else f" with the weights {made['weights']}"
-            other = f"{clip.name}" + (f" with the weights {clip.weights}" if weights else "")
+        if (trained["name"], trained["vectors"]) != (clip.name, vectors_hash(clip)):
+            theirs, ours = trained["name"], clip.name
+            if theirs == ours:
+                theirs += f" with the weights {trained['weights']}"
+                ours += f" with the weights {clip.weights}"
             raise UserError(
-                f"{self.file} was meta-trained on the backbone {made['name']}{weights}, not "
-                f"{other}; tools/meta_train.py makes a file for that"
+                f"{self.file} was meta-trained on the backbone {theirs}, not {ours}; "
+                "tools/meta_train.py makes a file for that"
             )
 
 
@@ -85,12 +88,12 @@ def save(
     learner: PromptLearner,
     regulator: Regulator,
     clip: FrozenCLIP,
-    about: dict,
+    about: dict[str, Any],
 ) -> None:
-    """Write prompts and regulator at once or not at all.
+    """Write prompts and regulator, atomically.
 
     Args:
-        about: what else the header shall say: options, settings, validation.
+        about: further entries of the header: options, settings, validations.
     """
     modules: tuple[nn.Module, ...] = (learner, regulator)
     tensors = {
@@ -111,13 +114,14 @@ def save(
         },
         **about,
     }
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_bytes(safetensors_bytes(tensors, metadata={HEADER: json.dumps(header)}))
-    partial.replace(file)
+    write_atomically(file, safetensors_bytes(tensors, metadata={HEADER: json.dumps(header)}))
 
 
 def load(name: str) -> MetaLearned:
-    """Read a file of ``tools/meta_train.py``, or one that comes with the package by its name.
+    """Load a result of meta-training.
+
+    Args:
+        name: a file, the folder of a meta-training, or the name of a file in the package.
 
     Raises:
         UserError: there is no such file, or it is another kind of file.
@@ -134,7 +138,7 @@ def load(name: str) -> MetaLearned:
             f"{file} holds no meta-learned prompts that this version reads; TRAINER.GRAM.FILE "
             f"takes the {FILE} of a run of tools/meta_train.py, or {_names()}"
         )
-    parts = {part: {} for part in PARTS}
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
     for key, value in tensors.items():
         part, _, rest = key.partition(".")
         parts[part][rest] = value
@@ -142,12 +146,12 @@ def load(name: str) -> MetaLearned:
 
 
 def embedded() -> list[str]:
-    """The names of the files that come with the package."""
+    """Return the names of the files that the package contains."""
     return sorted(file.stem for file in _folder().glob("*.safetensors"))
 
 
 def name_of(learner: PromptLearner) -> str:
-    """Return the name that a learner's class is registered under."""
+    """Return the registered name of a learner's class."""
     return next(
         (name for name in PROMPT_LEARNERS.names() if PROMPT_LEARNERS[name] is type(learner)),
         type(learner).__name__,
@@ -155,7 +159,7 @@ def name_of(learner: PromptLearner) -> str:
 
 
 def vectors_hash(clip: FrozenCLIP) -> str:
-    """Return a hash of a backbone's biases and gains, which tell its weights from any others."""
+    """Return a hash of a backbone's biases and gains, which identify its weights."""
     digest = hashlib.sha256()
     for name, value in sorted(clip.model.state_dict().items()):
         if value.dim() < 2:

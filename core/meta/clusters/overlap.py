@@ -1,4 +1,4 @@
-"""Which names of the clusters are also class names of datasets that one evaluates."""
+"""Find the class names that the clusters share with datasets that may be evaluated."""
 
 import re
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ from pathlib import Path
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.plugins import import_built_in
 from softprompt.core.base.registry import DATASETS
-from softprompt.core.meta.hierarchy import Hierarchy
+from softprompt.core.meta.clusters.hierarchy import Hierarchy
 
 
 def evaluated_names(given: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
-    """Return the class names of datasets that may be evaluated; of variants, once.
+    """Return the class names of datasets that may be evaluated; variants share one entry.
 
     Args:
-        given: registered datasets whose names come with the package, or folders that hold a folder
-            for each class; (): all the former.
+        given: registered datasets whose class names the package contains, or folders with a folder
+            for each class; (): all such datasets.
 
     Raises:
         UserError: one is neither.
@@ -34,35 +34,36 @@ def _classnames(name: str) -> tuple[str, ...]:
         return known[name]
     if Path(name).expanduser().is_dir():
         return DATASETS["folder"](".", path=name).classnames
-    told = [name for name, classnames in known.items() if classnames]
-    why = f"is neither a dataset nor a folder{closest(name, told)}"
+    named = [name for name, classnames in known.items() if classnames]
+    why = f"is neither a dataset nor a folder{closest(name, named)}"
     if name in known:
         why = "is a dataset that the package does not know the class names of"
     raise UserError(
         f"--evaluated: {name} {why}; it takes a folder that holds a folder for each class, or "
-        f"{', '.join(told)}"
+        f"{', '.join(named)}"
     )
 
 
 def overlap(
     hierarchy: Hierarchy, evaluated: dict[str, tuple[str, ...]], most: int | None = None
 ) -> str:
-    """Say in one line which class names are evaluated, too; case and punctuation do not count.
+    """Describe in one line the class names that are evaluated, too, ignoring case and punctuation.
 
     Args:
-        most: how many names of a dataset are told; None: all.
+        evaluated: class names by dataset, as ``evaluated_names`` returns them.
+        most: list at most so many names of a dataset; None: all.
     """
-    own = {_plain(cls.name) for topic in hierarchy.topics for cls in topic.classes}
-    shared = {name: own & set(map(_plain, names)) for name, names in evaluated.items()}
+    own = {_normalized(cls.name) for topic in hierarchy.topics for cls in topic.classes}
+    shared = {name: own & set(map(_normalized, names)) for name, names in evaluated.items()}
     found = []
     for datasets, names in shared.items():
         more = f" and {len(names) - most} more" if most and len(names) > most else ""
         found += [f"{', '.join(sorted(names)[:most])}{more} ({datasets})"] if names else []
     others = [datasets for datasets, names in shared.items() if not names]
     found += [f"none of {', '.join(others)}"] if others else []
-    count = len(set().union(*shared.values()))
+    count = len(set[str]().union(*shared.values()))
     return f"{count} of the {len(own)} class names are also classes of datasets: {'; '.join(found)}"
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", name.lower()))

@@ -1,4 +1,4 @@
-"""Captioned pictures that are drawn when they are asked for: nothing is stored or downloaded."""
+"""Captioned pictures that are generated when they are read; nothing is stored or downloaded."""
 
 import hashlib
 from functools import lru_cache
@@ -6,17 +6,18 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from softprompt.core.meta.pairs import Pairs
+from softprompt.core.meta.pairs.base import Pairs
 from softprompt.core.synthetic import captions
 
 FAMILIES = ("extra",)  # neither these classes nor the domains of these pictures are evaluated
-# Of the pictures and captions. Features are stored under it: change it when a picture changes.
+# The edition of the pictures and captions, part of the key that features are cached under: change
+# it whenever a picture or a caption changes, or stale features would be used.
 EDITION = "01618f0a6845121415e0a3e33c37d48b5949bdcfd2d0971e6a4a1a9ab9b034b4"
-UNSAID = 50  # percent of pictures whose look the caption does not mention: domains to be found
+UNSAID = 50  # percent of pictures whose look the caption does not mention: domains to discover
 
 
-class DrawnPairs(Pairs):
-    """Generated pictures and captions, of other classes and domains than those evaluated."""
+class GeneratedPairs(Pairs):
+    """Generated pictures and captions of other classes and domains than those evaluated."""
 
     def __init__(self, count: int):
         super().__init__(f"drawn:{count}", (), max_skipped=0)

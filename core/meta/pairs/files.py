@@ -1,4 +1,7 @@
-"""Captioned pictures listed in a file: CSV, TSV or JSON lines of paths and captions."""
+"""Captioned pictures in files of their own, with captions in one listing or in a .txt beside each.
+
+A listing is a CSV, TSV or JSON-lines file of paths and captions.
+"""
 
 import csv
 import json
@@ -7,19 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.meta.pairs import FilePairs
-from softprompt.core.meta.skipped import Skipped
+from softprompt.core.data.pictures import is_picture
+from softprompt.core.meta.pairs.base import Pairs, Skipped
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-# what columns are called by open_clip, Hugging Face and img2dataset
+# the column names of open_clip, Hugging Face and img2dataset
 PATH_NAMES = (
-    "path",
-    "filepath",
-    "file_path",
-    "file_name",
-    "filename",
-    "file",
-    "image_path",
+    *("path", "filepath", "file_path", "file_name", "filename", "file", "image_path"),
     "image",
 )
 CAPTION_NAMES = ("caption", "text", "title", "sentence")
@@ -30,14 +27,34 @@ NO_CAPTION = "an empty caption"
 NO_PICTURE = "no such picture file"
 
 
-def listed_pairs(file: Path, max_skipped: float) -> FilePairs:
-    """Return the pairs of a listing; paths in it are relative to its folder.
+class FilePairs(Pairs):
+    """Captioned pictures, one file each."""
 
-    A first line with known column names (path, caption; filepath, title; file_name, text ...) may
-    choose the columns; without one there are two, path and caption.
+    def __init__(self, name: str, pictures: list[Path], captions: list[str], max_skipped: float):
+        super().__init__(name, captions, max_skipped)
+        self.pictures = pictures
+
+    def data(self, index: int) -> bytes:
+        try:
+            return self.pictures[index].read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.pictures[index]} cannot be read: {error.strerror}") from None
+
+    def place(self, index: int) -> str:
+        return str(self.pictures[index])
+
+    def files(self) -> list[Path]:
+        return self.pictures
+
+
+def listed_pairs(file: Path, max_skipped: float) -> FilePairs:
+    """Return the pairs of a listing; its paths are relative to its folder.
+
+    A first line with known column names (path, caption; filepath, title; file_name, text ...)
+    selects the columns; without one the file has two, path and caption.
 
     Raises:
-        UserError: the file cannot be read, or too many of its lines are of no use.
+        UserError: the file cannot be read, or too many of its lines are unusable.
     """
     skipped = Skipped(str(file), max_skipped)
     pictures, captions, total = [], [], 0
@@ -67,8 +84,46 @@ def listed_pairs(file: Path, max_skipped: float) -> FilePairs:
     return FilePairs(str(file), pictures, captions, max_skipped)
 
 
+def folder_pairs(folder: Path, max_skipped: float) -> FilePairs:
+    """Return the pairs in and below a folder; the caption of dog.jpg is the text of dog.txt.
+
+    Raises:
+        UserError: it holds no pictures, or too many of them have no caption.
+    """
+    skipped = Skipped(str(folder), max_skipped)
+    pictures, captions, total = [], [], 0
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        present = set(names)
+        for name in sorted(filter(is_picture, names)):
+            total += 1
+            picture = Path(parent, name)
+            text = picture.with_suffix(".txt")
+            where = str(picture.relative_to(folder))
+            if text.name not in present:
+                skipped.add("no .txt of the same name", where)
+                continue
+            try:
+                caption = " ".join(text.read_text(encoding="utf-8-sig").split())
+            except (OSError, UnicodeDecodeError):
+                skipped.add("a .txt that is no UTF-8 text", where)
+                continue
+            if caption:
+                pictures.append(picture)
+                captions.append(caption)
+            else:
+                skipped.add(NO_CAPTION, where)
+    if not total:
+        raise UserError(
+            f"{folder} holds no pictures; a picture such as dog.jpg with its caption in dog.txt, "
+            "or webdataset shards (.tar), would do"
+        )
+    skipped.report(total)
+    return FilePairs(str(folder), pictures, captions, max_skipped)
+
+
 def _rows(file: Path) -> Iterator[tuple[int, tuple[str, str] | None]]:
-    """Yield line number and (path, caption), or None for a line that has no such two."""
+    """Yield line number and (path, caption), or None for a line without these two."""
     with file.open(encoding="utf-8-sig", newline="") as opened:
         if file.suffix.lower() == ".jsonl":
             for number, line in enumerate(opened, 1):
@@ -87,7 +142,7 @@ def _rows(file: Path) -> Iterator[tuple[int, tuple[str, str] | None]]:
 
 
 def _columns(row: list[str]) -> tuple[int, int] | None:
-    """Where a first line puts path and caption, if it is one of column names."""
+    """Return the positions of path and caption in a header line, None if it is no header."""
     names = [cell.strip().lower() for cell in row]
     path = next((names.index(name) for name in PATH_NAMES if name in names), None)
     caption = next((names.index(name) for name in CAPTION_NAMES if name in names), None)
@@ -95,6 +150,7 @@ def _columns(row: list[str]) -> tuple[int, int] | None:
 
 
 def _fields(line: str) -> tuple[str, str] | None:
+    """Return path and caption of a JSON line, None if it has no such two."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -107,7 +163,7 @@ def _fields(line: str) -> tuple[str, str] | None:
 
 
 def _exists(picture: Path, folders: dict[Path, set[str]]) -> bool:
-    """Whether there is such a file; each folder is listed once, which is faster for millions."""
+    """Return True if the file exists; one listing a folder is faster for millions of files."""
     if picture.parent not in folders:
         try:
             with os.scandir(picture.parent) as entries:

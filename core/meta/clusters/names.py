@@ -1,4 +1,4 @@
-"""Names for clusters of captions: the phrase that sets a class apart and that CLIP sees in it."""
+"""Name clusters of captions by a phrase that sets a class apart and that fits it by CLIP."""
 
 import math
 import re
@@ -9,16 +9,16 @@ from functools import cache
 import numpy as np
 
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.meta.kmeans import unit
+from softprompt.core.meta.clusters.kmeans import unit
 from softprompt.core.prompts.templates import PLAIN
 
 KINDS = ("phrase", "medoid")
 MEDOID_WORDS = 8  # of a caption that serves as a name
-CANDIDATES = 20  # phrases of a class that CLIP chooses among
-LEAST_SHARE = 0.15  # of a class's captions that its name must occur in
+CANDIDATES = 20  # phrases of a class that CLIP chooses from
+LEAST_SHARE = 0.15  # of a class's captions must contain its name
 WORD = re.compile(r"[^\W\d_]{2,}(?:['’-][^\W\d_]+)*")
-BREAK = re.compile(r"[^\w\s'’-]")  # phrases do not reach across punctuation
-# words that say that there is a picture, not what it shows
+BREAK = re.compile(r"[^\w\s'’-]")  # phrases do not extend across punctuation
+# words about a picture as such, not about what it shows
 PICTURE_WORDS = {
     *("photo", "photos", "photograph", "picture", "pictures", "pic", "image", "images"),
     *("type", "kind", "view", "stock", "background"),
@@ -33,9 +33,9 @@ def _ignored() -> frozenset[str]:
 
 
 def phrases(caption: str) -> set[str]:
-    """Return a caption's words and pairs of neighbours, without stop words.
+    """Return the words of a caption and its pairs of neighbouring words, without stop words.
 
-    No tagger tells nouns from other words; which of them name the class is left to the scores.
+    No tagger separates nouns from other words; the scores decide which of them name the class.
     """
     found = set()
     for clause in BREAK.split(caption.lower()):
@@ -56,7 +56,7 @@ def candidates(classes: list[list[str]]) -> list[list[str]]:
     """Return the phrases that set each class of a topic apart, best first.
 
     The score is the class-based TF-IDF of BERTopic (https://arxiv.org/abs/2203.05794),
-    tf log(1 + A / f): the share tf of the class's captions that has the phrase, its count f in all
+    tf log(1 + A / f): the share tf of the class's captions with the phrase, its count f in all
     classes, and the mean count A of phrases in a class. Phrases in too few captions are left out.
 
     Args:
@@ -77,7 +77,7 @@ def candidates(classes: list[list[str]]) -> list[list[str]]:
 
 
 def choose(options: list[list[str]], scores: list[np.ndarray]) -> list[str]:
-    """Return one name a class, "" where none is left; the best fits of a topic come first.
+    """Return a distinct name for each class, "" if none is left; the best fits choose first.
 
     Args:
         options: the candidates of each class.
@@ -88,9 +88,9 @@ def choose(options: list[list[str]], scores: list[np.ndarray]) -> list[str]:
         for cls, (names, values) in enumerate(zip(options, scores, strict=True))
         for name, score in zip(names, values.tolist(), strict=True)
     )
-    chosen, used = [""] * len(options), set()
+    chosen, used = [""] * len(options), set[str]()
     for _, cls, name in ranked:
-        key = name.removesuffix("s")  # a plural is no other class
+        key = name.removesuffix("s")  # a plural does not make another class
         if not chosen[cls] and key not in used:
             chosen[cls] = name
             used.add(key)
@@ -99,20 +99,21 @@ def choose(options: list[list[str]], scores: list[np.ndarray]) -> list[str]:
 
 @dataclass(frozen=True)
 class ClassToName:
-    """What a class is named by."""
+    """The content of a class, from which its name is chosen."""
 
     captions: list[str]  # the most central first
-    direction: np.ndarray  # (dim,), of its texts and pictures together
+    direction: np.ndarray  # (dim,), of its texts and pictures together, unit length
 
 
 class Namer:
-    """Names the classes of a topic; each phrase is encoded once."""
+    """Name the classes of a topic; each phrase is encoded once."""
 
     def __init__(self, clip: FrozenCLIP, text_mean: np.ndarray, kind: str):
-        """Remember how to encode.
+        """Start with no phrase encoded.
 
         Args:
-            text_mean: ``(dim,)``, of all captions; names are compared without it, as captions are.
+            text_mean: ``(dim,)``, of all captions; it is subtracted from the features of names, as
+                it is from those of captions.
             kind: by a "phrase" of the captions, or by the "medoid", the first words of the most
                 central caption.
         """
@@ -122,7 +123,7 @@ class Namer:
         self.known: dict[str, np.ndarray] = {}
 
     def names(self, classes: list[ClassToName]) -> list[str]:
-        """Return a name for each class of a topic, "" for one that has none of its own."""
+        """Return a name for each class of a topic, "" for one without a name of its own."""
         if self.kind == "medoid":
             options = [
                 [" ".join(c.captions[0].split()[:MEDOID_WORDS]).strip(" .,")] for c in classes
@@ -136,7 +137,7 @@ class Namer:
         return choose(options, scores)
 
     def _encoded(self, phrases: list[str]) -> np.ndarray:
-        """Centred features ``(phrases, dim)`` of sentences with the phrases, of unit length."""
+        """Return centred unit features ``(phrases, dim)`` of sentences with the phrases."""
         missing = [phrase for phrase in phrases if phrase not in self.known]
         if missing:
             features = unit(self.clip.encode_in_chunks(missing, PLAIN).cpu().float().numpy())

@@ -1,30 +1,30 @@
-"""Features of captioned pictures by the frozen CLIP, computed once and kept on disk."""
+"""Features of captioned pictures by the frozen CLIP, computed once and cached on disk."""
 
 import hashlib
 import json
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import write_atomically
 from softprompt.core.base.log import logger
+from softprompt.core.clip.fast.store import read_tensors
 from softprompt.core.clip.fingerprint import weights_fingerprint
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.meta.encode import MOST_TOKENS, encode_pairs
-from softprompt.core.meta.pairs import Pairs
-from softprompt.core.meta.part_files import load_part, save_part, unpacked, write_whole
-from softprompt.core.meta.skipped import Skipped
+from softprompt.core.meta.clusters.encode import MOST_TOKENS, Transform, encode_pairs, unpacked
+from softprompt.core.meta.pairs.base import Pairs, Skipped
 
-PART = 4096  # pairs a file: what an interruption can cost
+PART = 4096  # pairs in a file: the most that an interruption can cost
 
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """What the frozen CLIP makes of all pairs; features are of unit length, fp16."""
+    """The features of all pairs, of unit length, fp16."""
 
     image: Tensor  # (pairs, dim), zero where the picture cannot be read
     text: Tensor  # (pairs, dim), zero where the caption is too short or too long
@@ -40,16 +40,18 @@ class PairFeatures:
 def cached_features(
     clip: FrozenCLIP,
     pairs: Pairs,
-    transform: Callable,
+    transform: Transform,
     folder: Path,
     *,
     batch_size: int = 100,
     workers: int = 0,
 ) -> PairFeatures:
-    """Return the features of all pairs, from files in ``folder`` as far as it has them.
+    """Return the features of all pairs, from the files in ``folder`` as far as it has them.
 
-    A file is named by the hash of the pictures, captions and backbone that it was made from, so
-    changed or added pairs are computed anew and others are not, and an interrupted run goes on.
+    A file is named by the hash of its pictures, captions and backbone, so changed or added pairs
+    are computed anew and others are not, and an interrupted run continues. Its name ends with the
+    frozen CLIP's fingerprint: another machine or version of a package computes features of its
+    own. Files of earlier versions lack that ending and are read by any machine.
 
     Args:
         transform: from a picture to the backbone's input ``(3, height, width)``.
@@ -59,49 +61,48 @@ def cached_features(
         UserError: more pictures cannot be read than ``pairs`` allows.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    backbone = fingerprint(clip, transform)
-    # spares reading all pictures for their hashes where no file has changed
+    backbone = hash_of(
+        weights_fingerprint(clip.model), clip.precision, repr(transform), MOST_TOKENS
+    )
+    # While no file has changed, the index saves reading all pictures for their hashes.
     index = folder / f"pairs-{hash_of(backbone, pairs.stamp())}.json"
     known = json.loads(index.read_text()) if index.is_file() else []
     keys, parts, unreadable = [], [], 0
     for number, start in enumerate(range(0, len(pairs), PART)):
         rows = range(start, min(start + PART, len(pairs)))
         key = known[number] if known else ""
-        part = load_part(_file(folder, key))
+        part = _cached_part(folder, key, clip)
         if part is None:
             key = hash_of(backbone, *(_identity(pairs, row) for row in rows))
-            part = load_part(_file(folder, key))
+            part = _cached_part(folder, key, clip)
         if part is None:
             logger.info(f"features of {pairs.name}: pairs {start + 1} to {rows[-1] + 1}")
             part = encode_pairs(
                 clip, pairs, rows, transform, batch_size=batch_size, workers=workers
             )
-            save_part(part, _file(folder, key))
+            write_atomically(_file(folder, key, clip), save(part))
         keys.append(key)
         parts.append(part)
         unreadable += int((~part["readable"]).sum())
         if unreadable > pairs.max_skipped * len(pairs):
-            break  # too many already, as the report says
+            break  # too many already; the report raises
     _report(pairs, parts)
-    write_whole(json.dumps(keys), index)
-    tensors = {
-        name: torch.cat([part[name] for part in parts]) for name in ("image", "text", "tokens")
-    }
+    write_atomically(index, json.dumps(keys))
+    image, text, tokens = (
+        torch.cat([part[name] for part in parts]) for name in ("image", "text", "tokens")
+    )
     return PairFeatures(
-        **tensors,
+        image,
+        text,
+        tokens,
         pictures=[digest for part in parts for digest in unpacked(part["digests"])],
         captions=[text.decode() for part in parts for text in unpacked(part["captions"])],
         key=hash_of(*keys),
     )
 
 
-def fingerprint(clip: FrozenCLIP, transform: Callable) -> str:
-    """Return a hash of all that features depend on, but for the pairs."""
-    weights = weights_fingerprint(clip.model)
-    return hash_of(weights, clip.precision, repr(transform), MOST_TOKENS)
-
-
-def hash_of(*values) -> str:
+def hash_of(*values: object) -> str:
+    """Return 32 hex digits that depend on each value and on where one ends and the next begins."""
     digest = hashlib.sha256()
     for value in values:
         data = value if isinstance(value, bytes) else str(value).encode()
@@ -124,5 +125,10 @@ def _report(pairs: Pairs, parts: list[dict[str, Tensor]]) -> None:
     skipped.report(len(pairs))
 
 
-def _file(folder: Path, key: str) -> Path:
-    return folder / f"features-{key}.safetensors"
+def _cached_part(folder: Path, key: str, clip: FrozenCLIP) -> dict[str, Tensor] | None:
+    part = read_tensors(_file(folder, key, clip))
+    return read_tensors(folder / f"features-{key}.safetensors") if part is None else part
+
+
+def _file(folder: Path, key: str, clip: FrozenCLIP) -> Path:
+    return folder / f"features-{key}-{clip.fingerprint[:16]}.safetensors"

@@ -1,14 +1,16 @@
-"""One meta-training from a configuration: corpus, tasks, loop, and the resulting file."""
+"""One meta-training from a configuration: prepare, train, write the resulting file."""
 
 import json
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.log import log_to_file, logger
+from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of, seeded
 from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.frozen import FrozenCLIP
@@ -17,35 +19,34 @@ from softprompt.core.config.load import config_hash, options_from, settings
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
 from softprompt.core.engine import results
 from softprompt.core.engine.build import build_learner
-from softprompt.core.engine.run_folder import run_folder, write_config
-from softprompt.core.meta import meta_file, meta_state
-from softprompt.core.meta.calibrate import calibrated_rate
+from softprompt.core.engine.recorder import open_run
+from softprompt.core.engine.run_folder import run_folder
+from softprompt.core.meta import learned, state
+from softprompt.core.meta.config import section
 from softprompt.core.meta.corpus import Corpus, open_corpus, samplers
 from softprompt.core.meta.episodes import Episodes
-from softprompt.core.meta.meta_config import section
-from softprompt.core.meta.meta_loop import Outer, Progress, meta_fit
-from softprompt.core.meta.objective import Objective
-from softprompt.core.meta.regulator import Regulator
-from softprompt.core.meta.rows import token_rows
+from softprompt.core.meta.loop import Outer, meta_fit
+from softprompt.core.meta.objective import Objective, calibrated_rate
+from softprompt.core.meta.regulator import Regulator, token_rows
 from softprompt.core.prompts.base import PromptLearner
 
-ANY_CLASSES = ("thing", "other thing")  # a learner is made for some; here any must do
+ANY_CLASSES = ("thing", "other thing")  # a learner is built for some classes; here any will do
 
 
-def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
-    """Meta-train, write ``gram.safetensors``, and return what ``results.json`` says.
+def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
+    """Meta-train, write ``gram.safetensors``, and return the content of ``results.json``.
 
     Args:
-        resume: go on with the run in ``OUTPUT_DIR``, from its last validation.
+        resume: continue the run in ``OUTPUT_DIR`` from its last validation.
 
     Raises:
-        UserError: what the user can mend; nothing of an earlier run is written over.
+        UserError: the user can mend it; nothing of an earlier run is overwritten.
     """
     folder = _folder(cfg, resume)
     if resume and (folder / results.FILE).is_file():
-        logger.info(f"{folder} is finished already: {folder / meta_file.FILE}")
+        logger.info(f"{folder} is finished already: {folder / learned.FILE}")
         if parallel.is_main_process():
-            meta_state.finish(folder)
+            state.finish(folder)
         return json.loads((folder / results.FILE).read_text())
     outer = Outer(**section(cfg, "OUTER"))
     clip = configured_clip(cfg)
@@ -55,18 +56,12 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
         regulator = Regulator(rows, clip.dim, **section(cfg, "REGULATOR")).to(clip.device)
     objective = Objective(clip, learner, regulator, **section(cfg, "INNER"))
 
-    parallel.barrier()  # all have seen the folder as it was
-    handler = None
-    if parallel.is_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(cfg, folder)
-        handler = log_to_file(folder)
-    try:
+    with open_run(cfg, folder):
         began = time.perf_counter()
         _describe(cfg, objective)
         preprocessing = Preprocessing.of(clip, cfg.INPUT)
-        clustering = section(cfg, "CLUSTER")
         with parallel.rank_by_rank():
+            clustering = section(cfg, "CLUSTER")
             corpus = open_corpus(clip, preprocessing, clustering, **section(cfg, "PAIRS"))
         training, held_out = _episodes(cfg, objective, corpus, preprocessing)
         prepared = time.perf_counter() - began
@@ -77,21 +72,12 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict:
         found["seconds"] = {"prepare": prepared, "meta_train": progress.seconds}
         if parallel.is_main_process():
             about = {key: found[key] for key in ("options", "inner_lr", "step", "validations")}
-            meta_file.save(
-                folder / meta_file.FILE,
-                learner,
-                regulator,
-                clip,
-                about | {"config": settings(cfg), "pairs": found["pairs"]},
-            )
+            about |= {"config": settings(cfg), "pairs": found["pairs"]}
+            learned.save(folder / learned.FILE, learner, regulator, clip, about)
             results.write(folder, found)
-            meta_state.finish(folder)
+            state.finish(folder)
         _report(folder, found)
-        return found
-    finally:
-        if handler is not None:
-            logger.removeHandler(handler)
-            handler.close()
+    return found
 
 
 def _folder(cfg: CfgNode, resume: bool) -> Path:
@@ -104,6 +90,7 @@ def _folder(cfg: CfgNode, resume: bool) -> Path:
 
 
 def _learner(cfg: CfgNode, clip: FrozenCLIP) -> PromptLearner:
+    """Return the learner to meta-train; a ``UserError`` unless it can serve any classes."""
     learner = build_learner(cfg, clip, ANY_CLASSES)
     if not any(True for _ in learner.parameters()):
         raise UserError(f"PROMPT.NAME {cfg.PROMPT.NAME} has nothing to meta-learn")
@@ -122,18 +109,22 @@ def _learner(cfg: CfgNode, clip: FrozenCLIP) -> PromptLearner:
 def _episodes(
     cfg: CfgNode, objective: Objective, corpus: Corpus, preprocessing: Preprocessing
 ) -> tuple[Episodes, Episodes]:
-    """Training episodes are augmented if pictures are encoded anew, held-out ones never."""
+    """Return training and held-out episodes; only training pictures are augmented, if read."""
     clip, node = objective.clip, cfg.INPUT
     augment = evaluate = None
     if prompts_images(objective.learner, clip):
         augment = training_transform(node.TRANSFORMS, preprocessing, node.RRCROP_SCALE)
         evaluate = evaluation_transform(node.TRANSFORMS, preprocessing)
-    shared = {"seed": seed_of(cfg, "INPUT"), "workers": corpus.workers, "device": clip.device}
-    training, held_out = samplers(corpus.hierarchy, cfg.SEED, **section(cfg, "TASKS"))
-    return (
-        Episodes(training, corpus.pairs, corpus.features, transform=augment, **shared),
-        Episodes(held_out, corpus.pairs, corpus.features, transform=evaluate, **shared),
+    build = partial(
+        Episodes,
+        pairs=corpus.pairs,
+        features=corpus.features,
+        seed=seed_of(cfg, "INPUT"),
+        workers=corpus.workers,
+        device=clip.device,
     )
+    training, held_out = samplers(corpus.hierarchy, cfg.SEED, **section(cfg, "TASKS"))
+    return build(training, transform=augment), build(held_out, transform=evaluate)
 
 
 def _describe(cfg: CfgNode, objective: Objective) -> None:
@@ -155,7 +146,10 @@ def _describe(cfg: CfgNode, objective: Objective) -> None:
     )
 
 
-def _results(cfg: CfgNode, objective: Objective, corpus: Corpus, progress: Progress) -> dict:
+def _results(
+    cfg: CfgNode, objective: Objective, corpus: Corpus, progress: state.Progress
+) -> dict[str, Any]:
+    """Return the content of ``results.json``, but for the times."""
     clip, hierarchy = objective.clip, corpus.hierarchy
     return {
         "format": 1,
@@ -176,7 +170,7 @@ def _results(cfg: CfgNode, objective: Objective, corpus: Corpus, progress: Progr
     }
 
 
-def _report(folder: Path, found: dict) -> None:
+def _report(folder: Path, found: dict[str, Any]) -> None:
     by_step = {each["step"]: each for each in found["validations"]}
     start, best = by_step[0], by_step[found["step"]]
     logger.info(
@@ -186,6 +180,6 @@ def _report(folder: Path, found: dict) -> None:
         f"{start['accuracy_other']:.1f} -> {best['accuracy_other']:.1f}%"
     )
     logger.info(
-        f"finished: {folder / meta_file.FILE}; train with it by TRAINER.NAME gram "
-        f"TRAINER.GRAM.FILE {folder / meta_file.FILE}"
+        f"finished: {folder / learned.FILE}; train with it by TRAINER.NAME gram "
+        f"TRAINER.GRAM.FILE {folder / learned.FILE}"
     )

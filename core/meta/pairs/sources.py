@@ -1,28 +1,27 @@
-"""Opens captioned pictures by name or place."""
+"""Open captioned pictures by name or place, whatever their form."""
 
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.meta.drawn import DrawnPairs
-from softprompt.core.meta.folder import folder_pairs
-from softprompt.core.meta.listing import SUFFIXES, listed_pairs
-from softprompt.core.meta.pairs import Pairs
-from softprompt.core.meta.shards import ShardPairs, find_shards
+from softprompt.core.meta.pairs.base import Pairs
+from softprompt.core.meta.pairs.files import SUFFIXES, folder_pairs, listed_pairs
+from softprompt.core.meta.pairs.generated import GeneratedPairs
+from softprompt.core.meta.pairs.shards import ShardPairs, find_shards
 
-DRAWN = "drawn"
+GENERATED = "drawn"
 COUNT = 12_000
 FORMS = (
     f"a {', '.join(SUFFIXES)} file of paths and captions, a folder of pictures each with a .txt of "
     "the same name, webdataset shards (a folder of .tar, or cc3m-{0000..0331}.tar), or "
-    f"{DRAWN} or {DRAWN}:{COUNT} for generated ones"
+    f"{GENERATED} or {GENERATED}:{COUNT} for generated ones"
 )
 
 
 def open_pairs(source: str, root: str | Path = "", *, max_skipped: float = 0.01) -> Pairs:
-    """Return captioned pictures.
+    """Return the captioned pictures of a source.
 
     Args:
-        source: what ``FORMS`` says, relative to ``root`` unless absolute.
+        source: one of ``FORMS``, relative to ``root`` unless absolute.
         max_skipped: the share of pairs that may be skipped because they cannot be used; each
             reason is then logged in a line.
 
@@ -32,10 +31,12 @@ def open_pairs(source: str, root: str | Path = "", *, max_skipped: float = 0.01)
     if not 0 <= max_skipped < 1:
         raise UserError(f"MAX_SKIPPED is {max_skipped}, but must be a share from 0 to below 1")
     name, _, count = source.partition(":")
-    if name == DRAWN:
+    if name == GENERATED:
         if count and (not count.isdecimal() or int(count) == 0):
-            raise UserError(f"{source!r}: {count!r} is no number of pictures; give {DRAWN}:{COUNT}")
-        return DrawnPairs(int(count or COUNT))
+            raise UserError(
+                f"{source!r}: {count!r} is no number of pictures; give {GENERATED}:{COUNT}"
+            )
+        return GeneratedPairs(int(count or COUNT))
     if not source:
         raise UserError(f"no captioned pictures are named; there can be {FORMS}")
     place = Path(root).expanduser() / Path(source).expanduser()

@@ -1,0 +1,63 @@
+"""The state of a meta-training, and the one file from which an interrupted one continues."""
+
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from softprompt.core.base.files import write_atomically
+
+FILE = "resume.pt"
+
+
+@dataclass
+class Progress:
+    """The progress of a meta-training, and its best state."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    validations: list[dict] = field(default_factory=list)  # step, loss, accuracies, gate
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # learner's and regulator's
+
+    @property
+    def waited(self) -> int:
+        """Validations since the best one."""
+        return sum(found["step"] > self.best_step for found in self.validations)
+
+
+def save_state(
+    folder: Path,
+    modules: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Adam],
+    progress: Progress,
+) -> None:
+    """Write everything that the next outer step depends on; tasks depend on their index alone."""
+    state = {
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "progress": asdict(progress),
+    }
+    torch.save(state, content := BytesIO())
+    write_atomically(folder / FILE, content.getvalue(), sync=True)
+
+
+def load_state(
+    folder: Path, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Adam]
+) -> Progress:
+    """Restore modules and optimizers and return the progress; without a state, a fresh one."""
+    if not (folder / FILE).is_file():
+        return Progress()
+    state = torch.load(folder / FILE, weights_only=True, map_location="cpu")
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    return Progress(**state["progress"])
+
+
+def finish(folder: Path) -> None:
+    """Remove the file that only resuming needs."""
+    (folder / FILE).unlink(missing_ok=True)
