@@ -7,7 +7,7 @@ from uuid import uuid4
 
 # Everything that is neither code nor configuration: the small CLIP, splits, published numbers.
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-<<<<<<< HEAD
+CONFIGS = ASSETS.parents[1] / "configs"  # the shipped configurations, beside core
 GIGABYTE = 2**30  # bytes
 
 
@@ -36,7 +36,3 @@ def write_atomically(file: Path, content: bytes | str, *, sync: bool = False) ->
         with suppress(OSError):
             partial.unlink()
         raise
-=======
-CONFIGS = ASSETS.parents[1] / "configs"  # the shipped configurations, beside core
-GIGABYTE = 2**30  # bytes
->>>>>>> tools
