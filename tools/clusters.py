@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
 
     from softprompt.core.base.log import log_to_console
     from softprompt.core.clip.build import TINY, build_clip
-    from softprompt.core.config.defaults import defaults
+    from softprompt.core.config.schema import defaults
     from softprompt.core.data.transforms import Preprocessing, evaluation_transform
     from softprompt.core.meta.corpus import prepare
     from softprompt.core.meta.pairs.sources import open_pairs

@@ -50,7 +50,8 @@ def _options_last(arguments: list[str]) -> list[str]:
 @functools.cache
 def own_options(component: str, name: str, file: Path) -> dict:
     """Return what a configuration sets for the learner or trainer of that name."""
-    from softprompt.core.config.load import load_config, node_name
+    from softprompt.core.config.load import load_config
+    from softprompt.core.config.options import node_name
 
     cfg = load_config(str(file)) if file.is_file() else None
     if cfg is None or cfg[component].NAME != name:

@@ -1,43 +1,58 @@
-"""The three tables that map names in a config to classes."""
+"""The three tables that map names in a configuration to classes."""
 
 import inspect
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from softprompt.core.base.errors import UserError, closest
 
+Class = TypeVar("Class", bound=type)
+
 
 def normalized(name: str) -> str:
-    """Names match without regard to case, and a hyphen equals an underscore."""
+    """Return a name as it is compared: in lower case, hyphens as underscores."""
     return name.strip().lower().replace("-", "_")
 
 
 class Registry:
-    """A table of classes by name; ``contract`` states how they are called."""
+    """A table of classes by name, each constructed as ``cls(*arguments, **options)``."""
 
-    def __init__(self, kind: str, contract: str):
+    def __init__(self, kind: str, arguments: tuple[str, ...]):
+        """Start an empty table.
+
+        Args:
+            kind: what messages call such a class.
+            arguments: names of the positional arguments, which all of its classes take.
+        """
         self.kind = kind
-        self.contract = contract
-        self._classes: dict[str, type] = {}
+        self.arguments = arguments
+        self._classes: dict[str, Any] = {}
 
-    def register(self, name: str) -> Callable[[type], type]:
-        """Return the class decorator that enters a class under ``name``."""
+    def register(self, name: str) -> Callable[[Class], Class]:
+        """Return the class decorator that enters a class under ``name``.
+
+        Raises:
+            UserError: the name is taken, or the class cannot be constructed as its kind is.
+        """
         if not isinstance(name, str):
             raise TypeError(f"write @register('name') for a {self.kind}, not @register alone")
         key = normalized(name)
 
-        def enter(cls: type) -> type:
+        def enter(cls: Class) -> Class:
             there = self._classes.get(key)
             if there is not None:
                 raise UserError(
                     f"{self.kind} {key!r} is registered twice: "
                     f"by {place(there)} and by {place(cls)}"
                 )
+            self._check_signature(cls, key)
             self._classes[key] = cls
             return cls
 
         return enter
 
-    def __getitem__(self, name: str) -> type:
+    def __getitem__(self, name: str) -> Any:
+        """Return the class of a name; ``UserError`` with the known names if there is none."""
         key = normalized(name)
         if key not in self._classes:
             raise UserError(
@@ -51,27 +66,37 @@ class Registry:
         return normalized(name) in self._classes
 
     def names(self) -> list[str]:
+        """Return the registered names in alphabetical order."""
         return sorted(self._classes)
+
+    def _check_signature(self, cls: type, key: str) -> None:
+        """Raise ``UserError`` unless the class can be called with this table's arguments."""
+        try:
+            signature = inspect.signature(cls)
+        except (TypeError, ValueError):  # written in C, so unknown before it is called
+            return
+        parameters = signature.parameters.values()
+        options = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY}
+        try:
+            signature.bind(*self.arguments, **options)
+        except TypeError as error:
+            call = ", ".join(self.arguments)
+            raise UserError(
+                f"the {self.kind} {key!r}, {place(cls)}, is constructed as {cls.__name__}({call}): "
+                f"{error}; define __init__(self, {call}, *, my_option=1), where what "
+                "follows the * are its options with their defaults"
+            ) from None
 
 
 def place(cls: type) -> str:
-    """Where a class stands: module, name and file."""
+    """Return where a class is defined: module, name and file."""
     try:
         file = inspect.getsourcefile(cls)
-    except TypeError:
+    except (TypeError, OSError):
         file = None
     return f"{cls.__module__}.{cls.__qualname__}" + (f" ({file})" if file else "")
 
 
-DATASETS = Registry(
-    "dataset",
-    "cls(root, *, options): a softprompt.core.Dataset; root is the folder that holds all datasets",
-)
-PROMPT_LEARNERS = Registry(
-    "prompt learner",
-    "cls(clip, classnames, *, options): a softprompt.core.PromptLearner",
-)
-TRAINERS = Registry(
-    "trainer",
-    "cls(model, *, options): a softprompt.core.Trainer; model is a PromptedCLIP",
-)
+DATASETS = Registry("dataset", ("root",))  # Dataset; root: the folder that holds all datasets
+PROMPT_LEARNERS = Registry("prompt learner", ("clip", "classnames"))  # PromptLearner
+TRAINERS = Registry("trainer", ("model",))  # Trainer; model: a PromptedCLIP

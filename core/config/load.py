@@ -1,65 +1,27 @@
-"""The configuration: defaults, the layers of YAML files, and ``KEY VALUE`` pairs.
-
-The keyword-only arguments of a registered class are its options, under a node of its own:
-``TRAINER.PROMETAR.ADAPT_LR`` is ``ProMetaR(adapt_lr=...)``. Nothing else lists them.
-"""
+"""Load a configuration: the defaults, then layers of YAML files, then ``KEY VALUE`` pairs."""
 
 import hashlib
-import inspect
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.plugins import import_built_in, import_plugins
-from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS, Registry, normalized
-from softprompt.core.config.defaults import defaults
-from softprompt.core.config.values import check_values, coerce
+from softprompt.core.base.registry import DATASETS, Registry, normalized
+from softprompt.core.config.options import COMPONENTS, node_name, option_node
+from softprompt.core.config.schema import NOT_HASHED, check_values, defaults
+from softprompt.core.config.values import coerce
 from softprompt.core.config.yaml_files import Layer, read_layers, tree_of
-
-COMPONENTS: dict[str, Registry] = {
-    "DATASET": DATASETS,
-    "PROMPT": PROMPT_LEARNERS,
-    "TRAINER": TRAINERS,
-}
-# On this disk, or only drawn; they do not change what a run is.
-PLACES = (
-    *("OUTPUT_DIR", "DATASET.ROOT", "CACHE.DIR", "CACHE.LIMIT"),
-    *("META.PAIRS.ROOT", "META.PAIRS.CACHE", "TEST.TENSORBOARD"),
-)
-
-
-def options_of(cls: type) -> dict:
-    """Return the options of a class: its keyword-only arguments with their defaults."""
-    found = {}
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-            continue
-        if parameter.default is inspect.Parameter.empty:
-            raise UserError(
-                f"{cls.__module__}.{cls.__qualname__}: the option {parameter.name!r} needs a "
-                "default, because every option of a registered class can be left out"
-            )
-        found[parameter.name] = parameter.default
-    return found
-
-
-def options_from(cfg: CfgNode, component: str) -> dict:
-    """The options that ``cfg`` sets for its chosen dataset, prompt learner or trainer."""
-    node = cfg[component]
-    return {key.lower(): value for key, value in node[node_name(node.NAME)].items()}
-
-
-def node_name(name: str) -> str:
-    return name.strip().upper().replace("-", "_")
 
 
 def load_config(
     config_file: str = "",
     dataset_config_file: str = "",
-    flags: dict | None = None,
-    pairs: list[str] = (),
+    flags: dict[str, Any] | None = None,
+    pairs: Sequence[str] = (),
 ) -> CfgNode:
     """Return the frozen configuration of a run.
 
@@ -77,15 +39,19 @@ def load_config(
 def configure(
     cfg: CfgNode,
     components: dict[str, Registry],
-    files: list[str],
-    flags: dict | None = None,
-    pairs: list[str] = (),
+    files: Sequence[str],
+    flags: dict[str, Any] | None = None,
+    pairs: Sequence[str] = (),
 ) -> CfgNode:
-    """Return ``cfg`` frozen, with its components' options and what files, flags and pairs set.
+    """Return ``cfg`` frozen, with its components' options and the values of all sources.
 
     Args:
-        cfg: the options that belong to no component, with a node for each component.
+        cfg: the keys that belong to no component, with a node for each component.
         components: the registry of each such node.
+        files, flags, pairs: the sources; later ones win, as in ``load_config``.
+
+    Raises:
+        UserError: a file is missing or malformed, or a key or value does not exist.
     """
     layers = [layer for file in files for layer in read_layers(file)]
     given = tree_of({**(flags or {}), **paired(pairs)})
@@ -98,9 +64,8 @@ def configure(
 
     for component, registry in components.items():
         for name in registry.names():
-            options = {key.upper(): value for key, value in options_of(registry[name]).items()}
-            cfg[component][node_name(name)] = CfgNode(options)
-    for layer in _holding(layers):
+            cfg[component][node_name(name)] = option_node(registry[name])
+    for layer in _applicable(layers):
         _merge(cfg, layer.settings, "", layer.file)
     for component, registry in components.items():
         if not cfg[component].NAME:
@@ -108,14 +73,14 @@ def configure(
                 f"{component}.NAME is not set; it names a {registry.kind}: "
                 f"{', '.join(registry.names())}"
             )
-        _ = registry[cfg[component].NAME]  # says so if there is none of that name
+        _ = registry[cfg[component].NAME]  # raises UserError if nothing has that name
     check_values(cfg)
-    _drop_idle_nodes(cfg, components)
+    _drop_unused_nodes(cfg, components)
     cfg.freeze()
     return cfg
 
 
-def paired(pairs) -> dict[str, str]:
+def paired(pairs: Iterable[str]) -> dict[str, str]:
     """Return ``[KEY, VALUE, KEY, VALUE ...]`` as a mapping; ``UserError`` if one is left over."""
     pairs = list(pairs)
     if len(pairs) % 2:
@@ -125,26 +90,45 @@ def paired(pairs) -> dict[str, str]:
     return dict(zip(pairs[::2], pairs[1::2], strict=True))
 
 
-def _holding(layers: list[Layer]) -> list[Layer]:
-    """Return the layers whose conditions the dataset and the shots of the others fulfil."""
-    chosen: dict = {"NAME": "", "NUM_SHOTS": -1}
+def settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return the configuration as a tree of plain values, without the keys of ``NOT_HASHED``."""
+    plain = yaml.safe_load(cfg.dump())
+    for key in NOT_HASHED:
+        *parents, leaf = key.split(".")
+        node = plain
+        for parent in parents:
+            node = node.get(parent, {})
+        node.pop(leaf, None)
+    return {key: value for key, value in plain.items() if value != {}}
+
+
+def config_hash(cfg: CfgNode) -> str:
+    """Return twelve hex digits that agree for equal settings, wherever the runs are written."""
+    return hashlib.sha256(yaml.safe_dump(settings(cfg)).encode()).hexdigest()[:12]
+
+
+def _applicable(layers: list[Layer]) -> list[Layer]:
+    """Return the layers whose conditions hold for the dataset and shots of the unconditional."""
+    chosen: dict[str, Any] = {"NAME": "", "NUM_SHOTS": -1}
     for layer in layers:
         node = layer.settings.get("DATASET")
         if not layer.when and isinstance(node, dict):
             chosen |= {key: node[key] for key in chosen.keys() & node.keys()}
     shots = coerce(chosen["NUM_SHOTS"], -1, "DATASET.NUM_SHOTS", "the configuration")
-    found = {"DATASET.NAME": normalized(str(chosen["NAME"])), "DATASET.NUM_SHOTS": shots}
+    values = {"DATASET.NAME": normalized(str(chosen["NAME"])), "DATASET.NUM_SHOTS": shots}
     for layer in layers:
         unknown = set(layer.when.get("DATASET.NAME", ())).difference(DATASETS.names())
         for name in sorted(map(str, unknown)):
             known = closest(name, DATASETS.names())
             raise UserError(f"{layer.file}: there is no dataset {name!r}{known}")
     return [
-        layer for layer in layers if all(found[key] in values for key, values in layer.when.items())
+        layer
+        for layer in layers
+        if all(values[key] in allowed for key, allowed in layer.when.items())
     ]
 
 
-def _merge(node: CfgNode, tree: dict, prefix: str, source: str) -> None:
+def _merge(node: CfgNode, tree: dict[str, Any], prefix: str, source: str) -> None:
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
         if key not in node:
@@ -175,26 +159,10 @@ def _unknown_key(node: CfgNode, dotted: str, source: str) -> str:
     return message
 
 
-def _drop_idle_nodes(cfg: CfgNode, components: dict[str, Registry]) -> None:
+def _drop_unused_nodes(cfg: CfgNode, components: dict[str, Registry]) -> None:
+    """Remove the options of the classes that are not chosen."""
     for component, registry in components.items():
-        live = node_name(cfg[component].NAME)
+        chosen = node_name(cfg[component].NAME)
         for name in registry.names():
-            if node_name(name) != live:
+            if node_name(name) != chosen:
                 del cfg[component][node_name(name)]
-
-
-def settings(cfg: CfgNode) -> dict:
-    """What ``cfg`` sets, as plain values, without the places on this disk."""
-    plain = yaml.safe_load(cfg.dump())
-    for place in PLACES:
-        *parents, leaf = place.split(".")
-        node = plain
-        for parent in parents:
-            node = node.get(parent, {})
-        node.pop(leaf, None)
-    return {key: value for key, value in plain.items() if value != {}}
-
-
-def config_hash(cfg: CfgNode) -> str:
-    """Twelve hex digits that agree for runs with the same settings, wherever they are written."""
-    return hashlib.sha256(yaml.safe_dump(settings(cfg)).encode()).hexdigest()[:12]

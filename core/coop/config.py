@@ -5,7 +5,7 @@ from pathlib import Path
 
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.registry import DATASETS
-from softprompt.core.config.load import node_name
+from softprompt.core.config.options import node_name
 from softprompt.core.config.yaml_files import flat_of, read_yaml
 from softprompt.core.coop.defaults import BATCH_SIZE, BATCH_SIZES, DEFAULTS, FIXED, SHARED
 from softprompt.core.coop.settings import literal, node_of

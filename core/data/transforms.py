@@ -9,7 +9,6 @@ from PIL import Image
 from softprompt.core.base.errors import UserError
 
 TORCHVISION = "torchvision"
-TRAINING_TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,11 @@ class Preprocessing:
 def training_transform(
     names: tuple[str, ...], preprocessing: Preprocessing, crop_scale: tuple[float, float]
 ) -> Callable[[Image.Image], torch.Tensor]:
-    """The augmentation of these names, in Dassl's fixed order.
+    """Return the augmentation that ``INPUT.TRANSFORMS`` lists, in Dassl's fixed order.
 
-    Raises:
-        UserError: there is no transform of a name.
+    Args:
+        crop_scale: the least and the largest share of the area that a random crop keeps.
     """
-    unknown = [name for name in names if name not in TRAINING_TRANSFORMS]
-    if unknown:
-        raise UserError(
-            f"INPUT.TRANSFORMS names {unknown[0]!r}; there are {', '.join(TRAINING_TRANSFORMS)}"
-        )
     kinds = _kinds(preprocessing.backend)
     size = preprocessing.size
     interpolation = kinds.InterpolationMode(preprocessing.interpolation)

@@ -6,7 +6,7 @@ from softprompt.core.base.registry import PROMPT_LEARNERS, TRAINERS
 from softprompt.core.base.seeding import seed_of, seeded
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.prompted import PromptedCLIP
-from softprompt.core.config.load import options_from
+from softprompt.core.config.options import options_from
 from softprompt.core.engine.trainer import Trainer
 from softprompt.core.prompts.base import PromptLearner
 

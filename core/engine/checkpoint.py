@@ -18,7 +18,8 @@ from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.build import RANDOM
-from softprompt.core.config.load import options_from, settings
+from softprompt.core.config.load import settings
+from softprompt.core.config.options import options_from
 from softprompt.core.prompts.base import PromptLearner
 
 PROMPTS = "prompts.safetensors"

@@ -7,7 +7,8 @@ from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import write_atomically
-from softprompt.core.config.load import PLACES, settings
+from softprompt.core.config.load import settings
+from softprompt.core.config.schema import NOT_HASHED
 from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.engine import results
 
@@ -47,7 +48,7 @@ def evaluation_folder(cfg: CfgNode) -> Path:
 def _check_same_run(cfg: CfgNode, folder: Path) -> None:
     old = flat_of(yaml.safe_load((folder / "config.yaml").read_text()) or {})
     new = flat_of(settings(cfg))
-    for key in sorted((old.keys() | new.keys()) - set(PLACES)):
+    for key in sorted((old.keys() | new.keys()) - set(NOT_HASHED)):
         if old.get(key) != new.get(key):
             raise UserError(
                 f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "

@@ -11,7 +11,7 @@ from softprompt.core.base.registry import DATASETS
 from softprompt.core.clip.build import configured_clip
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.config.load import options_from
+from softprompt.core.config.options import options_from
 from softprompt.core.data.cache import SizeLimitedCache
 from softprompt.core.data.dataset import Dataset, Item
 from softprompt.core.data.jpeg import JpegReader

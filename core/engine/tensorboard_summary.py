@@ -12,15 +12,12 @@ from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.prompted import PromptedCLIP
 from softprompt.core.config.load import settings
+from softprompt.core.config.schema import NOT_COMPARED
 from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.engine.evaluate import confusions
 
-DRAWN = ("confusion", "embeddings")
 EMBEDDED = 500  # images of a class set in the projector, at most
 NAMED = 40  # classes whose names a confusion matrix has room for
-HARDWARE = ("DATALOADER.NUM_WORKERS", "DATALOADER.MEMORY", "MODEL.MEMORY_LIMIT", "CACHE.")
-# The rest of the settings are hyperparameters.
-NOT_COMPARED = ("PLUGINS", "USE_CUDA", "TEST.", "TRAIN.", *HARDWARE)
 
 
 class TensorBoardSummary:
@@ -32,9 +29,6 @@ class TensorBoardSummary:
         Raises:
             UserError: there is no drawing of a name, or matplotlib is missing for one.
         """
-        unknown = [name for name in drawn if name not in DRAWN]
-        if unknown:
-            raise UserError(f"TEST.TENSORBOARD names {unknown[0]!r}; there are {', '.join(DRAWN)}")
         self.folder = folder / "tensorboard"
         self.drawn = tuple(drawn)
         if "confusion" in drawn:
@@ -77,7 +71,7 @@ class TensorBoardSummary:
         chosen = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
             for name, value in flat_of(settings(cfg)).items()
-            if not name.startswith(NOT_COMPARED)
+            if name not in NOT_COMPARED
         }
         scores = list(found["results"].values())[-1]  # zero-shot CLIP, if it is there, stands first
         measured = {f"test/{subset} accuracy": it["accuracy"] for subset, it in scores.items()}

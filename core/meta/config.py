@@ -10,8 +10,9 @@ from typing import Any
 from yacs.config import CfgNode
 
 from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.config.defaults import defaults
-from softprompt.core.config.load import configure, options_of
+from softprompt.core.config.load import configure
+from softprompt.core.config.options import option_node
+from softprompt.core.config.schema import defaults
 from softprompt.core.meta.clusters.cluster import cluster
 from softprompt.core.meta.corpus import open_corpus, samplers
 from softprompt.core.meta.loop import Outer
@@ -43,12 +44,7 @@ def load_meta_config(
         UserError: a file is missing or malformed, or a key or value does not exist.
     """
     cfg = CfgNode({key: value for key, value in defaults().items() if key in SHARED})
-    cfg.META = CfgNode(
-        {
-            section: CfgNode({key.upper(): value for key, value in options_of(owner).items()})
-            for section, owner in SECTIONS.items()
-        }
-    )
+    cfg.META = CfgNode({section: option_node(owner) for section, owner in SECTIONS.items()})
     files = [config_file] if config_file else []
     return configure(cfg, {"PROMPT": PROMPT_LEARNERS}, files, flags, pairs)
 

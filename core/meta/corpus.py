@@ -7,7 +7,7 @@ from typing import Any
 
 from softprompt.core.base.log import logger
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.config.load import options_of
+from softprompt.core.config.options import options_of
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
 from softprompt.core.meta.clusters.cluster import cluster, clusters_key, log_clusters
 from softprompt.core.meta.clusters.encode import Transform

@@ -15,7 +15,8 @@ from softprompt.core.base.seeding import seed_of, seeded
 from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.prompted import prompts_images
-from softprompt.core.config.load import config_hash, options_from, settings
+from softprompt.core.config.load import config_hash, settings
+from softprompt.core.config.options import options_from
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
 from softprompt.core.engine import results
 from softprompt.core.engine.build import build_learner

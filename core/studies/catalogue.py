@@ -10,8 +10,8 @@ from tabulate import tabulate
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.plugins import import_built_in, import_plugins
 from softprompt.core.base.registry import normalized
-from softprompt.core.config.entries import Entry, Option, entry_of
-from softprompt.core.config.load import COMPONENTS
+from softprompt.core.config.options import COMPONENTS, Entry, entry_of
+from softprompt.core.config.schema import Key
 from softprompt.core.config.values import coerce
 
 MIN_WIDTH = 34  # of the column that also holds the link
@@ -104,7 +104,7 @@ def sheets(entries: Entries) -> Iterator[str]:
         for entry in found:
             lines = [f"{component}.NAME {entry.name}, {COMPONENTS[component].kind}: {entry.about}"]
             lines += [entry.paper] * bool(entry.paper) + [entry.place]
-            rows = [[o.key, o.type, repr(o.default), o.meaning] for o in entry.options]
+            rows = [[o.name, o.type, repr(o.default), o.meaning] for o in entry.options]
             if rows:
                 heads = ["option", "type", "default", "meaning"]
                 limits = [None, None, None, 60]
@@ -124,8 +124,8 @@ def markdown(entries: Entries) -> Iterator[str]:
         yield tabulate(rows, heads, tablefmt="github", disable_numparse=True)
 
 
-def _short(option: Option) -> str:
-    return f"{option.key.rpartition('.')[2]}: {option.type} = {option.default!r}"
+def _short(option: Key) -> str:
+    return f"{option.name.rpartition('.')[2]}: {option.type} = {option.default!r}"
 
 
 def as_json(entries: Entries) -> str:
@@ -134,7 +134,10 @@ def as_json(entries: Entries) -> str:
         component: {
             entry.name: {
                 **entry._asdict(),
-                "options": [option._asdict() for option in entry.options],
+                "options": [
+                    {"key": o.name, "type": o.type, "default": o.default, "meaning": o.meaning}
+                    for o in entry.options
+                ],
             }
             for entry in found
         }

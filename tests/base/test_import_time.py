@@ -58,7 +58,7 @@ def test_the_facade_gives_all_it_names():
 def test_the_clustering_tool_has_the_options_of_clustering():
     import clusters
 
-    from softprompt.core.config.load import options_of
+    from softprompt.core.config.options import options_of
     from softprompt.core.meta.clusters.cluster import cluster
 
     assert clusters.clustering_options() == options_of(cluster)

@@ -1,12 +1,12 @@
 import pytest
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.registry import TRAINERS, Registry
+from softprompt.core.base.registry import PROMPT_LEARNERS, TRAINERS, Registry
 
 
 @pytest.fixture
 def animals():
-    registry = Registry("animal", "cls()")
+    registry = Registry("animal", ())
 
     @registry.register("Guinea-Pig")
     class GuineaPig:
@@ -38,6 +38,43 @@ def test_duplicate_says_where_both_stand(animals):
         @animals.register("guinea_pig")
         class Second:
             pass
+
+
+@pytest.mark.parametrize(
+    ("signature", "says"),
+    [
+        ("self, n_ctx=4", "too many positional arguments"),
+        ("self, clip, classnames, n_ctx", "missing a required argument: 'n_ctx'"),
+        ("self, *, n_ctx=4", "too many positional arguments"),
+    ],
+)
+def test_a_constructor_that_cannot_be_called_is_refused_at_registration(signature, says):
+    namespace: dict = {}
+    exec(f"class Mine:\n    def __init__({signature}): pass", namespace)
+    with pytest.raises(UserError) as error:
+        PROMPT_LEARNERS.register("mine")(namespace["Mine"])
+    message = str(error.value)
+    assert "prompt learner 'mine'" in message and "Mine(clip, classnames)" in message
+    assert says in message
+    assert "__init__(self, clip, classnames, *, my_option=1)" in message
+    assert "\n" not in message
+    assert "mine" not in PROMPT_LEARNERS
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "self, backbone, names",
+        "self, clip, classnames, length=4",
+        "self, *arguments, **options",
+        "self, clip, classnames, *, without_default",  # reported when its options are read
+    ],
+)
+def test_other_names_and_defaults_are_accepted(signature):
+    registry = Registry("prompt learner", ("clip", "classnames"))
+    namespace: dict = {}
+    exec(f"class Mine:\n    def __init__({signature}): pass", namespace)
+    assert registry.register("mine")(namespace["Mine"]) is registry["mine"]
 
 
 def test_register_needs_a_name(animals):

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.config.load import config_hash, load_config, options_from
+from softprompt.core.config.load import config_hash, load_config
+from softprompt.core.config.options import options_from
 
 CHOSEN = ["DATASET.NAME", "shapes", "PROMPT.NAME", "ivlp", "TRAINER.NAME", "prometar"]
 
@@ -143,7 +144,8 @@ def test_values_take_the_type_of_the_default(key, text, value):
         (["MODEL.PRECISION", "fp64"], "MODEL.PRECISION is 'fp64'"),
         (["DATASET.SUBSAMPLE_CLASSES", "bass"], "did you mean 'base'?"),
         (["TEST.CLASSES", "old"], "TEST.CLASSES is 'old'; it takes all, base, new, generalized"),
-        (["DATASET.NUM_SHOTS", "0"], "NUM_SHOTS is 0"),
+        (["TEST.TENSORBOARD", "confusions"], "is 'confusions'; did you mean 'confusion'?"),
+        (["DATASET.NUM_SHOTS", "0"], "NUM_SHOTS is 0; give a number of at least 1, or -1: all"),
         (["OPTIM.MAX_EPOCH", "0"], "MAX_EPOCH is 0"),
     ],
 )

@@ -3,7 +3,6 @@ import pytest
 import torch
 from PIL import Image
 
-from softprompt.core.base.errors import UserError
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.dataset import Item
 from softprompt.core.data.fewshot import balanced_sample
@@ -83,11 +82,6 @@ def test_a_squashing_backbone_sees_the_whole_picture():
     seen = evaluation_transform((), squash)(picture)
     assert seen.shape == (3, 32, 32)
     assert not torch.equal(seen, evaluation_transform((), CLIP)(picture))
-
-
-def test_an_unknown_transform_is_named():
-    with pytest.raises(UserError, match="'cutout'; there are random_resized_crop"):
-        training_transform(("cutout",), CLIP, (0.5, 1.0))
 
 
 @pytest.mark.parametrize(("count", "each"), [(3, [1, 1, 1]), (7, [3, 2, 2]), (0, [4, 3, 3])])

@@ -251,6 +251,6 @@ def test_path_that_is_missing_or_no_folder(put, open_folder, tmp_path, monkeypat
 
 
 def test_options_of_the_config():
-    from softprompt.core.config.load import options_of
+    from softprompt.core.config.options import options_of
 
     assert options_of(DATASETS["folder"]) == {"path": ""}

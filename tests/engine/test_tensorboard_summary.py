@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from softprompt.core.base.errors import UserError
-from softprompt.core.engine.tensorboard_summary import (
-    TensorBoardSummary,
-    confusion_figure,
-    embeddings,
-)
+from softprompt.core.engine.tensorboard_summary import confusion_figure, embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1", "TEST.MAX_IMAGES", "30"]
@@ -94,8 +89,3 @@ def test_a_confusion_matrix_has_shares_of_each_class():
         "b",
         "never seen",
     ]
-
-
-def test_an_unknown_drawing_is_refused_before_training(tmp_path):
-    with pytest.raises(UserError, match="'confusions'; there are confusion, embeddings"):
-        TensorBoardSummary(tmp_path, ("confusions",))

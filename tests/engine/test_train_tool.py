@@ -239,7 +239,7 @@ def test_resuming_another_run_is_refused(mistake, trained):
         (["--eval-only"], "--eval-only needs --model-dir RUN"),
         (["--eval-only", "--model-dir", "nowhere"], "no prompts in nowhere"),
         (["--resume"], "--resume needs the folder of the run"),
-        (["INPUT.TRANSFORMS", "(cutout,)"], "INPUT.TRANSFORMS names 'cutout'"),
+        (["INPUT.TRANSFORMS", "(cutout,)"], "INPUT.TRANSFORMS is 'cutout'; it takes"),
         (["TEST.TEMPLATES", "kgcop"], "kgcop"),
     ],
 )

@@ -6,7 +6,8 @@ import torch
 from softprompt.core import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS, TRAINERS
 from softprompt.core.clip.build import build_clip
-from softprompt.core.config.load import load_config, options_from
+from softprompt.core.config.load import load_config
+from softprompt.core.config.options import options_from
 from softprompt.core.meta import learned
 from softprompt.core.meta.forms import FORMS
 from softprompt.core.meta.regulator import Regulator, token_rows

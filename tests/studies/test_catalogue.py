@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from softprompt.core.config.entries import entry_of
-from softprompt.core.config.load import COMPONENTS, load_config, node_name, options_of
+from softprompt.core.config.load import load_config
+from softprompt.core.config.options import COMPONENTS, entry_of, node_name, options_of
 from softprompt.core.config.values import coerce, value_at
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ def test_each_class_tells_what_it_is(component, name):
     assert entry.about != "(no docstring)"
     assert "http" not in entry.about
     assert entry.paper.startswith("https://") or component == "DATASET" or name == "erm"
-    assert [option.key for option in entry.options if not option.meaning] == []
+    assert [option.name for option in entry.options if not option.meaning] == []
 
 
 def test_json_is_the_registries(shown):

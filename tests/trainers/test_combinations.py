@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.config.defaults import defaults
+from softprompt.core.config.schema import defaults
 from softprompt.core.engine import checkpoint
 
 

@@ -13,7 +13,8 @@ from softprompt.core.base.registry import TRAINERS
 from softprompt.core.base.seeding import seeded
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.prompted import PromptedCLIP
-from softprompt.core.config.load import load_config, options_from
+from softprompt.core.config.load import load_config
+from softprompt.core.config.options import options_from
 from softprompt.core.data import imagenet
 from softprompt.core.data.batch import Batch
 from softprompt.core.engine.build import build_learner

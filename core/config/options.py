@@ -1,0 +1,107 @@
+"""The options of registered classes: their keyword-only arguments, under a node of their own.
+
+``TRAINER.PROMETAR.ADAPT_LR`` is ``ProMetaR(adapt_lr=...)``. Default and meaning are written there
+and nowhere else: the signature and the ``Args:`` of the constructor's docstring.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from yacs.config import CfgNode
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS, Registry, place
+from softprompt.core.config.schema import Key
+
+COMPONENTS: dict[str, Registry] = {
+    "DATASET": DATASETS,
+    "PROMPT": PROMPT_LEARNERS,
+    "TRAINER": TRAINERS,
+}
+LINK = re.compile(r"[,:]?\s*(https?://[^\s,;)]*[^\s,;:).])")
+
+
+def node_name(name: str) -> str:
+    """Return the configuration node of a registered name: ``MY_TRAINER`` for "my-trainer"."""
+    return name.strip().upper().replace("-", "_")
+
+
+def options_of(owner: Callable) -> dict[str, Any]:
+    """Return the options of a class or function, as arguments with their defaults.
+
+    Raises:
+        UserError: one of them has no default.
+    """
+    options = {}
+    for parameter in inspect.signature(owner).parameters.values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            raise UserError(
+                f"{owner.__module__}.{owner.__qualname__}: the option {parameter.name!r} needs a "
+                "default, because every option of a registered class can be left out"
+            )
+        options[parameter.name] = parameter.default
+    return options
+
+
+def options_from(cfg: CfgNode, component: str) -> dict[str, Any]:
+    """Return what ``cfg`` sets for its chosen "DATASET", "PROMPT" or "TRAINER", as arguments."""
+    node = cfg[component]
+    return {key.lower(): value for key, value in node[node_name(node.NAME)].items()}
+
+
+def option_node(owner: Callable) -> CfgNode:
+    """Return the configuration node of a class or function: its options in upper case."""
+    return CfgNode({option.upper(): default for option, default in options_of(owner).items()})
+
+
+def option_keys(node: str, owner: Callable) -> list[Key]:
+    """Return the options of a class or function as configuration keys below ``node``."""
+    meanings = option_meanings(owner)
+    return [
+        Key(f"{node}.{option.upper()}", default, meanings.get(option, ""))
+        for option, default in options_of(owner).items()
+    ]
+
+
+def option_meanings(owner: Callable) -> dict[str, str]:
+    """Return the ``Args:`` of a constructor's or function's docstring by argument.
+
+    ``a, b: text`` describes both.
+    """
+    documented = owner.__init__ if isinstance(owner, type) else owner
+    doc = inspect.cleandoc(documented.__doc__ or "").partition("Args:\n")[2]
+    meanings: dict[str, str] = {}
+    names: list[str] = []
+    for line in doc.splitlines():
+        start = re.match(r" {4}(\w+(?:, \w+)*): +(.*)", line)
+        if start:
+            names = start[1].split(", ")
+            meanings |= dict.fromkeys(names, start[2])
+        elif line.startswith(" " * 8):
+            meanings |= {name: f"{meanings[name]} {line.strip()}" for name in names}
+        else:
+            names = []
+    return {name: text.replace("``", "`").rstrip(".") for name, text in meanings.items()}
+
+
+class Entry(NamedTuple):
+    """What a catalogue shows of a registered class."""
+
+    name: str
+    about: str  # the first line of the class's docstring, without its link
+    paper: str  # the link in the docstring's first paragraph
+    options: list[Key]
+    place: str
+
+
+def entry_of(component: str, name: str, cls: type) -> Entry:
+    """Return the entry of a class; ``component`` is its configuration node, such as TRAINER."""
+    text = inspect.cleandoc(cls.__doc__ or "")
+    link = LINK.search(text.partition("\n\n")[0])
+    about = LINK.sub("", text.partition("\n")[0]).replace("``", "`").rstrip(".")
+    options = option_keys(f"{component}.{node_name(name)}", cls)
+    return Entry(name, about or "(no docstring)", link[1] if link else "", options, place(cls))

@@ -1,0 +1,281 @@
+"""Every configuration key that belongs to no registered class: one row each, and what it takes.
+
+The options of registered classes are the keyword-only arguments of these; see ``options.py``.
+"""
+
+from dataclasses import dataclass
+
+from yacs.config import CfgNode
+
+from softprompt.core.base.errors import UserError, closest
+from softprompt.core.config.values import Value, value_at
+
+
+@dataclass(frozen=True)
+class Key:
+    """A configuration key.
+
+    ``least`` is its smallest number. ``otherwise`` is one more number, with a word for it, as in
+    "-1: all". A key with ``choices`` takes one of them or, if its default is a tuple, any of them.
+    """
+
+    name: str
+    default: Value
+    meaning: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    otherwise: tuple[int, str] | None = None
+    hashed: bool = True  # part of the config hash; False: a path or a plot, without effect on it
+    compared: bool = True  # a hyperparameter, by which TensorBoard's HPARAMS tab compares runs
+
+    @property
+    def type(self) -> str:
+        return type(self.default).__name__
+
+
+KEYS = (
+    Key("OUTPUT_DIR", "", "folder of the run; empty: a new one under output/", hashed=False),
+    Key("SEED", 1, "of every random stream below that has no seed of its own", least=0),
+    Key("USE_CUDA", True, "use the GPU if there is one", compared=False),
+    Key(
+        "PLUGINS",
+        (),
+        "dotted modules or .py files that register classes of your own",
+        compared=False,
+    ),
+    # Images
+    Key("INPUT.SEED", -1, "of the augmentation; -1: SEED", least=-1),
+    Key("INPUT.SIZE", (), "(height, width); empty: the backbone's own"),
+    Key(
+        "INPUT.INTERPOLATION",
+        "",
+        "of resizing; empty: the backbone's own",
+        choices=("", "bicubic", "bilinear", "nearest"),
+    ),
+    Key(
+        "INPUT.TRANSFORMS",
+        ("random_resized_crop", "random_flip", "normalize"),
+        "augmentation of the training images; normalize applies to the test images, too",
+        choices=("random_resized_crop", "random_flip", "normalize"),
+    ),
+    Key("INPUT.RRCROP_SCALE", (0.08, 1.0), "share of the picture's area that a random crop keeps"),
+    Key("INPUT.PIXEL_MEAN", (), "for normalize; empty: the backbone's own"),
+    Key("INPUT.PIXEL_STD", (), "for normalize; empty: the backbone's own"),
+    Key(
+        "INPUT.BACKEND",
+        "pil",
+        "decodes JPEG files and resizes: pil, as in CLIP and the official code, or torchvision, "
+        "which is faster and whose pixels differ by at most one level of 255",
+        choices=("pil", "torchvision"),
+    ),
+    Key(
+        "INPUT.VIEWS",
+        0,
+        "augmented views of each training picture, with which the epochs take turns; 0: another "
+        "one each epoch. Their features without prompts are computed once, but few views augment "
+        "less",
+        least=0,
+    ),
+    # Dataset
+    Key("DATASET.ROOT", "data", "folder that holds the datasets' folders", hashed=False),
+    Key("DATASET.NAME", "", "a registered dataset"),
+    Key("DATASET.SEED", -1, "of the few-shot draw; -1: SEED", least=-1),
+    Key(
+        "DATASET.NUM_SHOTS",
+        -1,
+        "training images per class; -1: all",
+        least=1,
+        otherwise=(-1, "all"),
+    ),
+    Key(
+        "DATASET.SUBSAMPLE_CLASSES",
+        "all",
+        "classes to train on: the first half is base",
+        choices=("all", "base", "new"),
+    ),
+    Key("DATALOADER.SEED", -1, "of the order of the training images; -1: SEED", least=-1),
+    Key(
+        "DATALOADER.NUM_WORKERS",
+        0,
+        "processes that read images; 0: the main one does",
+        least=0,
+        compared=False,
+    ),
+    Key(
+        "DATALOADER.MEMORY",
+        1.0,
+        "gigabytes of decoded training pictures kept in memory",
+        least=0.0,
+        compared=False,
+    ),
+    Key("DATALOADER.TRAIN_X.BATCH_SIZE", 32, "training images per step", least=1),
+    Key("DATALOADER.TEST.BATCH_SIZE", 100, "test images encoded at once", least=1),
+    # CLIP
+    Key("MODEL.BACKBONE.NAME", "ViT-B/16", 'name in CoOp or open_clip, or "tiny"'),
+    Key(
+        "MODEL.BACKBONE.PRETRAINED",
+        "openai",
+        "open_clip's tag, a file of weights, or empty for random weights",
+    ),
+    Key(
+        "MODEL.PRECISION",
+        "fp32",
+        "inside CLIP's towers; prompts are always fp32",
+        choices=("fp32", "bf16", "fp16"),
+    ),
+    Key(
+        "MODEL.MEMORY_LIMIT",
+        4.0,
+        "gigabytes of activations that each tower may keep for gradients; beyond, it encodes in "
+        "chunks and recomputes them",
+        least=0.1,
+        compared=False,
+    ),
+    Key(
+        "MODEL.PACKED",
+        "auto",
+        "multiply by frozen weights with oneDNN, on the CPU in fp32; auto: where that is known to "
+        "be faster. Weights that meet few tokens at once are copied, with their transposes",
+        choices=("auto", "on", "off"),
+    ),
+    Key(
+        "CACHE.DIR",
+        "",
+        "folder of features that any run may use, above all of test pictures and hand-written "
+        "sentences; empty: none. A feature is found only where all that it depends on is the "
+        "same. A run on several processes does without",
+        hashed=False,
+    ),
+    Key(
+        "CACHE.LIMIT",
+        10.0,
+        "gigabytes that CACHE.DIR may take; the least recently used go",
+        least=0.01,
+        hashed=False,
+    ),
+    # Optimization
+    Key("OPTIM.NAME", "sgd", "optimizer of the prompts", choices=("sgd", "adamw")),
+    Key("OPTIM.LR", 0.002, "learning rate"),
+    Key("OPTIM.MOMENTUM", 0.9, "of SGD"),
+    Key("OPTIM.WEIGHT_DECAY", 5e-4, "weight decay"),
+    Key("OPTIM.SGD_NESTEROV", False, "Nesterov momentum"),
+    Key("OPTIM.ADAM_BETA1", 0.9, "of AdamW"),
+    Key("OPTIM.ADAM_BETA2", 0.999, "of AdamW"),
+    Key(
+        "OPTIM.LR_SCHEDULER",
+        "cosine",
+        "learning rate over the epochs, constant within one",
+        choices=("cosine", "constant"),
+    ),
+    Key("OPTIM.MAX_EPOCH", 10, "epochs", least=1),
+    Key("OPTIM.WARMUP_EPOCH", 1, "epochs at WARMUP_CONS_LR before the schedule starts", least=0),
+    Key("OPTIM.WARMUP_CONS_LR", 1e-5, "learning rate of the warm-up"),
+    Key("TRAIN.PRINT_FREQ", 10, "batches between two progress lines", compared=False),
+    Key(
+        "TRAIN.CHECKPOINT_FREQ",
+        0,
+        "keep the prompts of every so many epochs; 0: the last",
+        least=0,
+        compared=False,
+    ),
+    # Evaluation
+    Key(
+        "TEST.SPLIT",
+        "test",
+        "split to evaluate on",
+        choices=("train", "val", "test"),
+        compared=False,
+    ),
+    Key(
+        "TEST.CLASSES",
+        (),
+        "class sets to report; generalized: all classes at once, the images of base and of new "
+        "ones scored apart; empty: the classes trained on",
+        choices=("all", "base", "new", "generalized"),
+        compared=False,
+    ),
+    Key(
+        "TEST.MAX_IMAGES",
+        0,
+        "evaluate on a class-balanced sample of so many images; 0: all",
+        least=0,
+        compared=False,
+    ),
+    Key(
+        "TEST.ZERO_SHOT",
+        True,
+        "report CLIP without prompts beside the trained ones",
+        compared=False,
+    ),
+    Key(
+        "TEST.TENSORBOARD",
+        (),
+        "figures of each class set to add to TensorBoard",
+        choices=("confusion", "embeddings"),
+        hashed=False,
+        compared=False,
+    ),
+    Key(
+        "TEST.TEMPLATES",
+        "coop",
+        "hand-written sentence of the dataset for TEST.ZERO_SHOT",
+        compared=False,
+    ),
+    # The method
+    Key("PROMPT.NAME", "", "a registered prompt learner"),
+    Key("PROMPT.SEED", -1, "of the prompts' random start; -1: SEED", least=-1),
+    Key("TRAINER.NAME", "", "a registered trainer"),
+    Key(
+        "TRAINER.SEED",
+        -1,
+        "of what the method draws, also its networks' start; -1: SEED",
+        least=-1,
+    ),
+)
+
+# Meta-training's own keys are those of its classes; two of them are paths.
+NOT_HASHED = (
+    *(key.name for key in KEYS if not key.hashed),
+    *("META.PAIRS.ROOT", "META.PAIRS.CACHE"),
+)
+NOT_COMPARED = tuple(key.name for key in KEYS if not key.compared)
+
+
+def defaults() -> CfgNode:
+    """Return the configuration of the ``KEYS``, each at its default."""
+    cfg = CfgNode()
+    for key in KEYS:
+        node, (*parents, leaf) = cfg, key.name.split(".")
+        for parent in parents:
+            if parent not in node:
+                node[parent] = CfgNode()
+            node = node[parent]
+        node[leaf] = key.default
+    return cfg
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Raise ``UserError`` for the first value that its key does not take.
+
+    Keys that the configuration lacks, as meta-training's does, are skipped.
+    """
+    for key in KEYS:
+        if key.name.split(".")[0] in cfg:
+            _check(key, value_at(cfg, key.name))
+
+
+def _check(key: Key, value) -> None:
+    if key.choices:
+        for one in value if isinstance(value, tuple) else (value,):
+            if one not in key.choices:
+                similar = closest(str(one), key.choices)
+                allowed = ", ".join(key.choices)
+                raise UserError(f"{key.name} is {one!r}{similar}; it takes {allowed}")
+    if key.least is not None and value < key.least:
+        if key.otherwise is None:
+            raise UserError(f"{key.name} is {value}, but must be at least {key.least}")
+        number, word = key.otherwise
+        if value != number:
+            raise UserError(
+                f"{key.name} is {value}; give a number of at least {key.least}, or {number}: {word}"
+            )
