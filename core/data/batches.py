@@ -10,8 +10,8 @@ from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.seeding import derive, seeded
 from softprompt.core.data.batch import Batch
-from softprompt.core.data.cache import SizeLimitedCache
 from softprompt.core.data.dataset import Item
+from softprompt.core.data.pictures import SizeLimitedCache
 
 
 class ImageItems(Dataset):

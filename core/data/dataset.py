@@ -1,4 +1,4 @@
-"""What a dataset is: class names, and a list of pictures a split."""
+"""The base class of datasets, and what they share: items, checks of files, text lists."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -15,18 +15,52 @@ SPLITS = ("train", "val", "test")
 
 
 class Item(NamedTuple):
+    """A picture and its class."""
+
     path: str  # relative to the dataset's image folder, forward slashes
-    label: int
+    label: int  # index into the dataset's class names
+
+
+Splits = dict[str, list[Item]]  # "train", "val" and "test"
 
 
 class Dataset:
-    """Base class of datasets: a subclass sets ``classnames`` and ``image_dir`` and lists items.
+    """Base class of datasets: class names, and the pictures of train, val and test.
 
-    ``templates`` maps a preset ("coop", "kgcoop", "prograd") to the sentence that its paper uses
-    for this dataset; ``note`` is what readers of the results must know of the split.
+    To add one, register a subclass, in a file that PLUGINS lists. Its constructor takes the folder
+    that holds all datasets; what follows the ``*`` are its options, here ``DATASET.INSECTS.SIZE``::
+
+        from softprompt.core import DATASETS, Dataset, Item
+
+        @DATASETS.register("insects")
+        class Insects(Dataset):
+            '''Ants and bees.'''
+
+            folder = "insects"
+
+            def __init__(self, root, *, size: str = "small"):
+                super().__init__(root)
+                self.image_dir = self.folder_of("insects", f"images_{size}")  # it must exist
+                self.classnames = ("ant", "bee")
+
+            def splits(self):
+                train = [Item("ant/1.jpg", 0), Item("bee/1.jpg", 1)]
+                return {"train": train, "val": [], "test": [Item("ant/2.jpg", 0)]}
+
+    Few-shot draws and base and new classes are made of these lists elsewhere, alike for all
+    datasets. ``reader`` is overridden where pictures are not files, and ``known_classnames`` and
+    ``listed`` where something is known before the pictures are on the disk.
+
+    Attributes:
+        root: the folder that holds all datasets.
+        classnames: the name of each label, to be set by the constructor.
+        image_dir: the folder that ``Item.path`` is relative to, to be set by the constructor.
+        folder: below ``root``, holds the pictures and gets the few-shot lists; empty: no lists.
+        templates: for a preset ("coop", "kgcoop", "prograd"), the sentences that its paper uses.
+        note: a warning for readers of the results, such as that the split is not the published one.
     """
 
-    folder = ""  # below ROOT, where pictures and few-shot lists are; "": nowhere
+    folder: str = ""
     templates: dict[str, str | tuple[str, ...]] = {}
     note: str = ""
 
@@ -41,16 +75,16 @@ class Dataset:
         """Return the class names if they are known without the dataset on the disk, or ()."""
         return ()
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         """Return the items of "train", "val" and "test", each in its published order."""
         raise TypeError(f"{type(self).__name__} does not define splits()")
 
-    def listed(self) -> dict[str, list[Item]]:
-        """Return what ``splits()`` returns, but not necessarily looked up on the disk."""
+    def listed(self) -> Splits:
+        """Return ``splits()`` without checking that the pictures exist, where that is cheaper."""
         return self.splits()
 
     def reader(self) -> Callable[[str], Image.Image]:
-        """Return what reads the picture of ``Item.path``; it must survive pickling."""
+        """Return a function from ``Item.path`` to the picture in RGB; it must survive pickling."""
         return FileReader(str(self.image_dir))
 
     def folder_of(self, dataset: str, images: str) -> Path:

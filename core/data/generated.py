@@ -1,4 +1,4 @@
-"""Datasets of generated pictures, drawn when they are read: nothing to download, nothing stored."""
+"""Datasets of generated pictures, rendered when they are read: no download, no files."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from softprompt.core.data.dataset import Dataset, Item
+from softprompt.core.data.dataset import Dataset, Item, Splits
 from softprompt.core.synthetic import FAMILIES, draw
 
-TRAIN, VAL, TEST = 64, 16, 60  # pictures a class
+TRAIN, VAL, TEST = 64, 16, 60  # pictures per class
 # Labels in order; the first half are the base classes. Of eight orders tried this is one in which
 # CoOp gains on base and loses on new classes, as it does on photographs.
 CLASSES = {
@@ -25,13 +25,13 @@ FIRST = {"train": 0, "val": 10_000, "test": 20_000}  # where each split's pictur
 
 
 class GeneratedDataset(Dataset):
-    """Base of the generated datasets: a family of classes in one domain.
+    """Base class of the generated datasets: a family of classes in one domain.
 
-    A domain other than "plain" is there to test on, as the variants of ImageNet are.
+    Only the domain "plain" has training pictures; the others are test sets, as ImageNet's variants.
     """
 
-    family = "shapes"
-    domain = "plain"
+    family: str = "shapes"
+    domain: str = "plain"
 
     def __init__(self, root: str | Path):
         super().__init__(root)
@@ -42,7 +42,7 @@ class GeneratedDataset(Dataset):
     def known_classnames(cls) -> tuple[str, ...]:
         return CLASSES[cls.family]
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         counts = {"train": TRAIN, "val": VAL, "test": TEST}
         if self.domain != "plain":
             counts = {"train": 0, "val": 0, "test": TEST}
@@ -60,7 +60,7 @@ class GeneratedDataset(Dataset):
 
 
 class GeneratedPictureReader:
-    """Draws the picture that a path such as "circle/20003" names."""
+    """Render the picture that a path such as "circle/20003" names."""
 
     def __init__(self, family: str, domain: str):
         self.family = family
@@ -68,9 +68,9 @@ class GeneratedPictureReader:
 
     def __call__(self, path: str) -> Image.Image:
         classname, number = path.split("/")
-        return Image.fromarray(_drawn(self.family, classname, self.domain, int(number)))
+        return Image.fromarray(_render(self.family, classname, self.domain, int(number)))
 
 
-@lru_cache(maxsize=8192)  # 100 MB at most; drawing takes longer than a small CLIP's step
-def _drawn(family: str, classname: str, domain: str, number: int) -> np.ndarray:
+@lru_cache(maxsize=8192)  # 100 MB at most; rendering takes longer than a small CLIP's step
+def _render(family: str, classname: str, domain: str, number: int) -> np.ndarray:
     return draw(family, classname, domain, number)

@@ -1,10 +1,10 @@
-"""What ImageNet and its variants share: class names by WordNet id, and a folder for each class."""
+"""The base class of ImageNet and its variants: class names by WordNet id, a folder per class."""
 
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
-from softprompt.core.data.dataset import Dataset, Item, read_lines
+from softprompt.core.data.dataset import Dataset, Item, Splits, read_lines
 from softprompt.core.data.pictures import list_folders, list_pictures
 from softprompt.core.data.splits import PUBLISHED, read_bytes
 from softprompt.core.prompts.templates import PLAIN
@@ -13,19 +13,19 @@ NAMES = "classnames.txt"
 
 
 class ImageNetFolders(Dataset):
-    """Base of ImageNet and its variants; as it stands, a variant: test pictures only.
+    """Base class of ImageNet and its variants; unless overridden, a variant: test pictures only.
 
-    The pictures are ``ROOT/folder/images/<WordNet id>/*``. The classes are the ids that are there,
-    sorted, so ImageNet-A and -R number their 200 from 0, and names, not numbers, join them to
-    ImageNet's. ``ROOT/folder/classnames.txt`` names them, else the package's copy of CoOp's.
+    The pictures are ``ROOT/folder/images/<WordNet id>/*``. The classes are the ids found there,
+    sorted, so ImageNet-A and -R number their 200 from 0: their classes correspond to ImageNet's by
+    name, not by label. ``ROOT/folder/classnames.txt`` names them, or else the package's copy of
+    CoOp's file.
     """
 
-    folder: str
     images: str
-    class_count = 1000
+    class_count: int = 1000
     templates = {"coop": PLAIN}
 
-    def __init__(self, root):
+    def __init__(self, root: str | Path):
         super().__init__(root)
         self.image_dir = self.folder_of(self.folder, self.images)
         self.by_folder = self.name_folders(read_classnames(self.root / self.folder))
@@ -35,7 +35,7 @@ class ImageNetFolders(Dataset):
 
     @classmethod
     def known_classnames(cls) -> tuple[str, ...]:
-        # Which of the thousand a smaller variant has is seen on the disk alone.
+        # Only the disk shows which of the thousand a smaller variant has.
         names = tuple(_parsed(_packaged(), Path(NAMES)).values())
         return names if len(names) == cls.class_count else ()
 
@@ -44,7 +44,7 @@ class ImageNetFolders(Dataset):
         return {wnid: names[wnid] for wnid in self.wnids(self.image_dir, names)}
 
     def wnids(self, folder: Path, names: dict[str, str]) -> list[str]:
-        """Return the ids that have a folder in ``folder``, sorted; README files there are skipped.
+        """Return the ids with a folder in ``folder``, sorted; files there are skipped.
 
         Raises:
             UserError: there is no folder, or one that is not named by an id.
@@ -60,8 +60,8 @@ class ImageNetFolders(Dataset):
     def list_items(self, below: str = ".") -> list[Item]:
         """Return the pictures of every class in ``image_dir/below``.
 
-        They are sorted: CoOp takes them as the file system lists them, so its few-shot draw from
-        ImageNet differs between machines; this one does not, and equals none of them.
+        They are sorted. CoOp takes them as the file system lists them, so its few-shot draw from
+        ImageNet differs between machines; this one does not, and equals none of those.
         """
         items = []
         for label, folder in enumerate(self.by_folder):
@@ -71,12 +71,12 @@ class ImageNetFolders(Dataset):
                 items += [Item(f"{place.as_posix()}/{name}", label) for name in names]
         return items
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         return {"train": [], "val": [], "test": self.list_items()}
 
 
 def read_classnames(folder: Path) -> dict[str, str]:
-    """Return ImageNet's class names by WordNet id, two of them twice: missile and sunglasses.
+    """Return ImageNet's class names by WordNet id; missile and sunglasses each name two ids.
 
     Raises:
         UserError: a line of ``folder/classnames.txt`` is not a new id and a name.

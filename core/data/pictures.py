@@ -1,24 +1,33 @@
-"""Picture files: finding, reading and identifying them."""
+"""Picture files: list, read, identify and keep them in memory."""
+
+from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.data.cache import SizeLimitedCache
+from softprompt.core.base.files import GIGABYTE
+
+if TYPE_CHECKING:  # downloads list and check pictures without torch, which takes a second
+    from torch import Tensor
 
 # Pillow opens more (.pdf, .eps, .hdf5 ...), but no folder of pictures means those.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"}
     | {".tif", ".tiff", ".ppm", ".pgm"}
 )
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 
 
 class FileReader:
-    """Reads pictures below one folder."""
+    """Read pictures below one folder."""
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -30,29 +39,109 @@ class FileReader:
             UserError: the file is missing or cannot be decoded; the message holds its path.
         """
         file = Path(self.folder, path)
-        with self._named(file), Image.open(file) as image:
+        with _readable_errors(file), Image.open(file) as image:
             return image.convert("RGB")
 
     def content(self, path: str) -> bytes:
-        """Return the file's content; errors are those of the picture."""
+        """Return the bytes of the file; errors are those of the picture."""
         file = Path(self.folder, path)
-        with self._named(file):
+        with _readable_errors(file):
             return file.read_bytes()
 
-    @contextmanager
-    def _named(self, file: Path):
+
+class JpegReader:
+    """Read pictures below one folder, JPEG files by torchvision, to the same pixels as Pillow."""
+
+    def __init__(self, folder: str):
+        self.files = FileReader(folder)
+
+    def __call__(self, path: str) -> Tensor | Image.Image:
+        """Return the picture in RGB, ``(3, height, width)`` uint8 if it is a JPEG file.
+
+        Raises:
+            UserError: as of ``FileReader``.
+        """
+        if Path(path).suffix.lower() not in JPEG_SUFFIXES:
+            return self.files(path)
+        content = self.files.content(path)
         try:
-            yield
-        except FileNotFoundError:
-            raise UserError(f"no such picture: {file}") from None
-        except UnidentifiedImageError:
-            raise UserError(f"{file} is no picture, or its beginning is damaged") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"the picture {file} cannot be decoded: {error}") from None
+            # torchvision converts four channels to RGB in another way than Pillow.
+            if Image.open(BytesIO(content)).mode in ("RGB", "L"):
+                import torch
+                from torchvision.io import ImageReadMode, decode_jpeg
+
+                data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+                pixels: Any = decode_jpeg(data, mode=ImageReadMode.RGB)
+                return pixels
+        except ImportError:  # deprecated since 0.29, so some release will not have it
+            pass
+        except (OSError, RuntimeError):  # damaged; users are given Pillow's message
+            pass
+        return self.files(path)
+
+    def content(self, path: str) -> bytes:
+        """Return the bytes of the file; errors are those of the picture."""
+        return self.files.content(path)
+
+
+class SizeLimitedCache:
+    """Memoize a function of one argument until a limit of memory is used.
+
+    What does not fit is computed anew each time. A copy for another process, such as a loader's
+    worker, starts empty, with the whole limit.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], limit_gb: float):
+        """Start empty.
+
+        Args:
+            function: returns PIL images or tensors.
+            limit_gb: gigabytes of results to keep.
+        """
+        self.function = function
+        self.free = limit_gb * GIGABYTE
+        self._results: dict[Hashable, Any] = {}
+
+    def __call__(self, argument: Hashable) -> Any:
+        if argument in self._results:
+            return self._results[argument]
+        result = self.function(argument)
+        size = size_of(result)
+        if size <= self.free:
+            self.free -= size
+            self._results[argument] = result
+        return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        used = sum(map(size_of, self._results.values()))
+        return self.__dict__ | {"_results": {}, "free": self.free + used}
+
+
+def size_of(image: Image.Image | Tensor) -> int:
+    """Return the bytes of a decoded picture."""
+    if isinstance(image, Image.Image):
+        return image.width * image.height * len(image.getbands())
+    return image.nbytes
+
+
+def picture_fingerprint(read: Callable[[str], Any], path: str) -> str:
+    """Return a hash of a picture: of its file, or of its pixels if it comes from none.
+
+    Args:
+        read: a reader of pictures, or a ``SizeLimitedCache`` of one.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    source = read.function if isinstance(read, SizeLimitedCache) else read
+    if isinstance(source, FileReader | JpegReader):
+        return hashlib.sha256(source.content(path)).hexdigest()
+    image = read(path)
+    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
 
 
 def list_pictures(folder: Path) -> list[str]:
-    """Return the sorted names of the pictures that stand directly in ``folder``.
+    """Return the sorted names of the pictures directly in ``folder``.
 
     Raises:
         UserError: there is none.
@@ -64,12 +153,12 @@ def list_pictures(folder: Path) -> list[str]:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this name is taken for a picture; hidden files never are."""
+    """Return whether a file of this name counts as a picture; hidden files never do."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in ``folder``, but for hidden ones and __MACOSX."""
+    """Return the sorted names of the folders in ``folder``, except hidden ones and __MACOSX."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -79,14 +168,14 @@ def list_folders(folder: Path) -> list[str]:
     )
 
 
-def picture_fingerprint(read, path: str) -> str:
-    """Return a hash of a picture: of its file, or of its pixels where it does not stand in one.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    source = read.function if isinstance(read, SizeLimitedCache) else read
-    if isinstance(source, FileReader):
-        return hashlib.sha256(source.content(path)).hexdigest()
-    image = read(path)
-    return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+@contextmanager
+def _readable_errors(file: Path) -> Iterator[None]:
+    """Turn what reading a picture raises into ``UserError`` with the file's path."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"no such picture: {file}") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{file} is no picture, or its beginning is damaged") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"the picture {file} cannot be decoded: {error}") from None

@@ -1,7 +1,7 @@
-"""Where each dataset is to be had: a table, and nothing but.
+"""A table of the addresses of all datasets.
 
 Addresses and hashes agree with those in torchvision and TensorFlow Datasets, whose own downloaders
-begin anew after an interruption.
+start over after an interruption.
 """
 
 from typing import NamedTuple
@@ -11,26 +11,27 @@ class File(NamedTuple):
     """An archive that holds a whole dataset."""
 
     url: str  # https:// or http://, or drive: and an id of Google Drive
-    name: str  # what it is called here, different for different content
-    size: int = 0  # bytes, some rounded, to be shown; 0: unknown
+    name: str  # its file name here, different for different content
+    size: int = 0  # bytes, some rounded, for display; 0: unknown
     sha256: str = ""  # "": unknown
 
 
 class Entry(NamedTuple):
-    """One dataset.
+    """A dataset's folder, archives and size.
 
-    ``parts`` are what has to stand in ``ROOT/folder``, pictures last; each is a name, followed by
-    others that it has in some archives. An archive may hold them at any depth, side by side.
+    ``parts`` are the files and folders that ``ROOT/folder`` must hold, pictures last; each is a
+    name, followed by its other names in some archives. An archive may hold them at any depth, side
+    by side.
     """
 
     folder: str
     parts: tuple[tuple[str, ...], ...]
     sources: tuple[File, ...]  # tried in this order
     classes: int
-    counts: tuple[int, int, int]  # pictures of train, val and test in CoOp's split
+    counts: tuple[int, int, int]  # pictures in train, val and test of CoOp's split
     licence: str
     home: str
-    lists: File | None = None  # what else --make-split needs
+    lists: File | None = None  # official lists that --make-split needs
     package: tuple[str, ...] = ()  # files of core/assets/splits that go beside the pictures
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import ASSETS
 from softprompt.core.base.log import logger
-from softprompt.core.data.dataset import SPLITS, Dataset, Item, check_files
+from softprompt.core.data.dataset import SPLITS, Dataset, Item, Splits, check_files
 from softprompt.core.data.fewshot import draw_shots, list_sha256
 
 PUBLISHED = ASSETS / "splits"  # CoOp's own files, gzip-compressed
 
 
-def read_split(file: Path) -> tuple[tuple[str, ...], dict[str, list[Item]]]:
+def read_split(file: Path) -> tuple[tuple[str, ...], Splits]:
     """Return the class names by label and the items of each split, in the file's order.
 
     Raises:
@@ -60,7 +60,7 @@ def read_bytes(file: Path) -> bytes:
         raise ValueError(error) from None
 
 
-def _checked(row) -> tuple[str, int, str]:
+def _checked(row: list) -> tuple[str, int, str]:
     path, label, name = row
     if not (isinstance(path, str) and type(label) is int and isinstance(name, str)):
         raise TypeError(f"the entry {row!r}")
@@ -68,21 +68,23 @@ def _checked(row) -> tuple[str, int, str]:
 
 
 class SplitFileDataset(Dataset):
-    """Base of the datasets whose classes and splits stand in a file of CoOp's.
+    """Base class of the datasets whose classes and splits are in one of CoOp's split files.
 
-    ``ROOT/folder/split_file`` lists pictures below ``ROOT/folder/images``. Where it is missing, the
-    published file that comes with the package serves; where it says other things, ``note`` tells.
+    ``ROOT/folder/split_file`` lists pictures below ``ROOT/folder/images``. If it is missing, the
+    package's copy of the published file is used; if it differs from that, ``note`` says so.
+
+    Attributes:
+        folder, images, split_file: the names in these paths.
+        drive_id: for a file that the package lacks, its id on the Google Drive of CoOp's authors.
+        drawn_sha256: for such a file, hashes of the published 16-shot lists (train, val) of seed 1.
     """
 
-    folder: str
     images: str
     split_file: str
+    drive_id: str = ""
+    drawn_sha256: tuple[str, ...] = ()
 
-    # Of a split file that does not come with the package:
-    drive_id = ""  # where CoOp's authors keep it on Google Drive
-    drawn_sha256: tuple[str, ...] = ()  # of the published 16-shot lists, train and val, of seed 1
-
-    def __init__(self, root):
+    def __init__(self, root: str | Path):
         super().__init__(root)
         self.image_dir = self.folder_of(self.folder, self.images)
         self.split_path = self._find_split()
@@ -95,11 +97,11 @@ class SplitFileDataset(Dataset):
         published = PUBLISHED / f"{cls.split_file}.gz"
         return read_split(published)[0] if published.is_file() else ()
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         check_files(self.image_dir, chain(*self._splits.values()), self.split_path)
         return self._splits
 
-    def listed(self) -> dict[str, list[Item]]:
+    def listed(self) -> Splits:
         return self._splits
 
     def _find_split(self) -> Path:
@@ -121,7 +123,7 @@ class SplitFileDataset(Dataset):
     def _is_published(self) -> bool:
         published = PUBLISHED / f"{self.split_file}.gz"
         if published.is_file():
-            # A file written anew, say with other line ends, is still the same split.
+            # With other line ends, say, it is still the same split.
             return read_bytes(self.split_path) == read_bytes(published) or (
                 (self.classnames, self._splits) == read_split(published)
             )

@@ -1,30 +1,33 @@
-"""From a picture to a normalized tensor: augmentation, and what the backbone was trained on."""
+"""Transforms from a picture to a normalized tensor, for training and for evaluation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
+from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.clip.frozen import FrozenCLIP
 
 TORCHVISION = "torchvision"
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a backbone wants its pictures."""
+    """Size, normalization and resizing of a backbone's images."""
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bicubic"
-    squash: bool = False  # resize both sides, instead of cutting a centre out
-    backend: str = "pil"  # what decodes and resizes: pil or torchvision
+    squash: bool = False  # resize both sides, instead of cropping the centre
+    backend: str = "pil"  # decodes and resizes: pil or torchvision
 
     @classmethod
-    def of(cls, clip, node) -> "Preprocessing":
-        """The backbone's own, but for what ``INPUT`` sets.
+    def of(cls, clip: FrozenCLIP, node: CfgNode) -> "Preprocessing":
+        """Return the backbone's own preprocessing, except for what the node ``INPUT`` sets.
 
         Raises:
             UserError: ``INPUT.SIZE`` is not the size that the backbone reads.
@@ -35,7 +38,7 @@ class Preprocessing:
                 f"INPUT.SIZE is {given}, but {clip.name} reads {clip.image_size}; "
                 "leave INPUT.SIZE out"
             )
-        visual = clip.model.visual
+        visual: Any = clip.model.visual
         own = getattr(visual, "preprocess_cfg", {})
         return cls(
             size=clip.image_size,
@@ -67,15 +70,15 @@ def training_transform(
     return _whole(steps, names, preprocessing)
 
 
-def draws(names: tuple[str, ...]) -> bool:
-    """Whether the augmentation of these names draws, so that a picture has many views."""
+def is_random(names: tuple[str, ...]) -> bool:
+    """Return whether the augmentation is random, so that a picture has many views."""
     return bool({"random_resized_crop", "random_flip"}.intersection(names))
 
 
 def evaluation_transform(
     names: tuple[str, ...], preprocessing: Preprocessing
 ) -> Callable[[Image.Image], torch.Tensor]:
-    """What the backbone was trained on: for CLIP, the shorter side resized, then the centre."""
+    """Return the backbone's own transform; CLIP's resizes the shorter side and crops the centre."""
     kinds = _kinds(preprocessing.backend)
     size = preprocessing.size
     interpolation = kinds.InterpolationMode(preprocessing.interpolation)
@@ -86,7 +89,7 @@ def evaluation_transform(
     return _whole(steps, names, preprocessing)
 
 
-def _kinds(backend: str):
+def _kinds(backend: str) -> Any:
     """Return torchvision's module of this backend's transforms; it takes seconds to import."""
     if backend == TORCHVISION:
         from torchvision.transforms import v2
@@ -98,14 +101,14 @@ def _kinds(backend: str):
 
 
 def _whole(steps: list[Callable], names: tuple[str, ...], preprocessing: Preprocessing) -> Callable:
-    """The steps on a picture, and what makes it a normalized tensor."""
+    """Return the steps on a picture, followed by those that make it a normalized tensor."""
     from torchvision import transforms
 
     if preprocessing.backend == TORCHVISION:
         v2 = _kinds(TORCHVISION)
-        found = [v2.ToImage(), *steps, v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
+        whole = [v2.ToImage(), *steps, v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()]
     else:
-        found = [*steps, transforms.ToTensor()]
+        whole = [*steps, transforms.ToTensor()]
     if "normalize" in names:
-        found.append(transforms.Normalize(preprocessing.mean, preprocessing.std))
-    return transforms.Compose(found)
+        whole.append(transforms.Normalize(preprocessing.mean, preprocessing.std))
+    return transforms.Compose(whole)

@@ -19,13 +19,13 @@ from softprompt.core.data.fewshot import (
     check_every_class,
     choose_classes,
     class_subset,
+    load_or_draw,
 )
-from softprompt.core.data.fewshot_file import draw
 from softprompt.core.data.stored import FixedViews, StoredBatches
 from softprompt.core.data.transforms import (
     Preprocessing,
-    draws,
     evaluation_transform,
+    is_random,
     training_transform,
 )
 from softprompt.core.engine.build import build_learner
@@ -70,7 +70,7 @@ class Session:
     def drawn(self) -> list[Item]:
         """The training images of all classes, after the few-shot draw."""
         seed = seed_of(self.cfg, "DATASET")
-        return draw(self.dataset, self.splits, self.cfg.DATASET.NUM_SHOTS, seed)["train"]
+        return load_or_draw(self.dataset, self.splits, self.cfg.DATASET.NUM_SHOTS, seed)["train"]
 
     def training_items(self) -> list[Item]:
         subset = self.cfg.DATASET.SUBSAMPLE_CLASSES
@@ -95,7 +95,7 @@ class Session:
     @property
     def views(self) -> int:
         """How many views of a training picture there are; 0: another one each epoch."""
-        return self.cfg.INPUT.VIEWS if draws(self.cfg.INPUT.TRANSFORMS) else 1
+        return self.cfg.INPUT.VIEWS if is_random(self.cfg.INPUT.TRANSFORMS) else 1
 
     def training_batches(self, items: list[Item]) -> Batches | FixedViews:
         node = self.cfg.INPUT

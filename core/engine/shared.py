@@ -12,10 +12,13 @@ from softprompt.core.clip.build import configured_clip
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.config.options import options_from
-from softprompt.core.data.cache import SizeLimitedCache
 from softprompt.core.data.dataset import Dataset, Item
-from softprompt.core.data.jpeg import JpegReader
-from softprompt.core.data.pictures import FileReader, picture_fingerprint
+from softprompt.core.data.pictures import (
+    FileReader,
+    JpegReader,
+    SizeLimitedCache,
+    picture_fingerprint,
+)
 from softprompt.core.data.transforms import TORCHVISION
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.data import fewshot_file
+from softprompt.core.data import fewshot
 from softprompt.core.data.dataset import Dataset, Item
-from softprompt.core.data.fewshot import draw_shots
-from softprompt.core.data.fewshot_file import draw, split_sha256
+from softprompt.core.data.fewshot import draw_shots, load_or_draw, split_sha256
 
 NAMES = ("ant", "bee")
 
@@ -44,7 +43,7 @@ def only_file(tmp_path):
 
 def test_the_list_says_what_it_is_a_draw_of(dataset, only_file):
     splits = lists()
-    drawn = draw(dataset, splits, 3, 1)
+    drawn = load_or_draw(dataset, splits, 3, 1)
     assert drawn == draw_shots(splits, 3, 1)
     saved = json.loads(only_file().read_text())
     sha256 = split_sha256(splits, NAMES)
@@ -61,20 +60,20 @@ def test_the_list_says_what_it_is_a_draw_of(dataset, only_file):
 
 def test_it_is_reused_if_all_agrees(dataset, only_file, monkeypatch):
     splits = lists()
-    drawn = draw(dataset, splits, 3, 1)
+    drawn = load_or_draw(dataset, splits, 3, 1)
     with monkeypatch.context() as patched:
-        patched.setattr(fewshot_file, "draw_shots", None)  # would fail if it were called
-        assert draw(dataset, splits, 3, 1) == drawn
+        patched.setattr(fewshot, "draw_shots", None)  # would fail if it were called
+        assert load_or_draw(dataset, splits, 3, 1) == drawn
     # Another list for the same draw, as one made elsewhere, is what is trained on.
     saved = json.loads(only_file().read_text())
     other = [[item.path, item.label, NAMES[item.label]] for item in splits["train"][:6]]
     only_file().write_text(json.dumps(saved | {"train": other}))
-    assert draw(dataset, splits, 3, 1)["train"] == splits["train"][:6]
+    assert load_or_draw(dataset, splits, 3, 1)["train"] == splits["train"][:6]
 
 
 @pytest.mark.parametrize("change", ["shots", "seed", "split", "names"])
 def test_another_draw_has_a_list_of_its_own(dataset, change, tmp_path):
-    draw(dataset, lists(), 3, 1)
+    load_or_draw(dataset, lists(), 3, 1)
     splits, shots, seed = lists(), 3, 1
     if change == "split":
         splits["test"].pop()
@@ -82,37 +81,37 @@ def test_another_draw_has_a_list_of_its_own(dataset, change, tmp_path):
         dataset.classnames = ("ant", "wasp")
     else:
         shots, seed = {"shots": (4, 1), "seed": (3, 2)}[change]
-    assert draw(dataset, splits, shots, seed) == draw_shots(splits, shots, seed)
+    assert load_or_draw(dataset, splits, shots, seed) == draw_shots(splits, shots, seed)
     assert len(list((tmp_path / "insects" / "split_fewshot").iterdir())) == 2
 
 
 @pytest.mark.parametrize("key", ["format", "dataset", "split_sha256", "shots", "seed"])
 def test_a_list_that_says_otherwise_is_replaced(dataset, only_file, key):
     splits = lists()
-    draw(dataset, splits, 3, 1)
+    load_or_draw(dataset, splits, 3, 1)
     whole = only_file().read_text()
     only_file().write_text(json.dumps(json.loads(whole) | {key: 99, "train": []}))
-    assert draw(dataset, splits, 3, 1) == draw_shots(splits, 3, 1)
+    assert load_or_draw(dataset, splits, 3, 1) == draw_shots(splits, 3, 1)
     assert only_file().read_text() == whole
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b'{"train": 3}'])
 def test_a_damaged_list_is_replaced(dataset, only_file, damage):
     splits = lists()
-    draw(dataset, splits, 3, 1)
+    load_or_draw(dataset, splits, 3, 1)
     whole = only_file().read_text()
     only_file().write_bytes(damage)
-    assert draw(dataset, splits, 3, 1) == draw_shots(splits, 3, 1)
+    assert load_or_draw(dataset, splits, 3, 1) == draw_shots(splits, 3, 1)
     assert only_file().read_text() == whole
 
 
 @pytest.mark.parametrize("row", [["ant/nowhere.jpg", 0, "ant"], ["ant/train0.jpg", 1, "ant"], [[]]])
 def test_a_picture_that_the_split_lacks_is_named(dataset, only_file, row):
-    draw(dataset, lists(), 3, 1)
+    load_or_draw(dataset, lists(), 3, 1)
     saved = json.loads(only_file().read_text())
     only_file().write_text(json.dumps(saved | {"train": [row]}))
     with pytest.raises(UserError, match="not in the train split of the dataset; remove the file"):
-        draw(dataset, lists(), 3, 1)
+        load_or_draw(dataset, lists(), 3, 1)
 
 
 def test_coops_pickles_are_never_opened(dataset, tmp_path):
@@ -121,7 +120,7 @@ def test_coops_pickles_are_never_opened(dataset, tmp_path):
     # Unpickling this makes a file.
     trap = f"cos\nsystem\n(S'touch {tmp_path}/sprung'\ntR."
     (folder / "shot_3-seed_1.pkl").write_text(trap)
-    assert draw(dataset, lists(), 3, 1) == draw_shots(lists(), 3, 1)
+    assert load_or_draw(dataset, lists(), 3, 1) == draw_shots(lists(), 3, 1)
     assert not (tmp_path / "sprung").exists()
     assert (folder / "shot_3-seed_1.pkl").read_text() == trap
 
@@ -130,40 +129,41 @@ def test_a_disk_that_cannot_be_written_to_is_drawn_from(dataset, tmp_path, monke
     def refuse(*_args, **_kwargs):
         raise PermissionError
 
-    monkeypatch.setattr(Path, "write_text", refuse)
-    assert draw(dataset, lists(), 3, 1) == draw_shots(lists(), 3, 1)
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert load_or_draw(dataset, lists(), 3, 1) == draw_shots(lists(), 3, 1)
     assert not list((tmp_path / "insects" / "split_fewshot").iterdir())
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert draw(dataset, lists(), 3, 1) == draw_shots(lists(), 3, 1)
+    assert load_or_draw(dataset, lists(), 3, 1) == draw_shots(lists(), 3, 1)
     assert not caplog.text
 
 
 def test_without_shots_or_a_folder_nothing_is_saved(dataset, tmp_path):
-    draw(dataset, lists(), -1, 1)
+    load_or_draw(dataset, lists(), -1, 1)
     dataset.folder = ""
-    assert draw(dataset, lists(), 2, 1) == draw_shots(lists(), 2, 1)
+    assert load_or_draw(dataset, lists(), 2, 1) == draw_shots(lists(), 2, 1)
     assert not (tmp_path / "insects" / "split_fewshot").exists()
 
 
 def test_a_val_that_is_the_test_set_is_not_listed(dataset, only_file):
     splits = lists()
     splits["val"] = splits["test"]
-    drawn = draw(dataset, splits, 3, 1)
+    drawn = load_or_draw(dataset, splits, 3, 1)
     assert "val" not in json.loads(only_file().read_text())
-    assert draw(dataset, splits, 3, 1) == drawn == draw_shots(splits, 3, 1)
+    assert load_or_draw(dataset, splits, 3, 1) == drawn == draw_shots(splits, 3, 1)
 
 
 def test_runs_at_once_leave_one_whole_list(dataset, only_file):
     """Three processes save the same list again and again, and each always reads a whole one."""
     splits = lists(400)
-    drawn = draw(dataset, splits, 100, 1)
+    drawn = load_or_draw(dataset, splits, 100, 1)
+    saved = {split: drawn[split] for split in ("train", "val")}
     file = only_file()
     key = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("train", "val")}
 
     def hammer():
         for _ in range(50):
-            fewshot_file._write(file, key, drawn, splits, NAMES)
-            if fewshot_file._read(file, key) is None:
+            fewshot._save(file, key, saved, NAMES)
+            if fewshot._read(file, key) is None:
                 os._exit(1)
 
     runs = [multiprocessing.get_context("fork").Process(target=hammer) for _ in range(3)]
@@ -173,4 +173,4 @@ def test_runs_at_once_leave_one_whole_list(dataset, only_file):
         run.join()
     assert [run.exitcode for run in runs] == [0, 0, 0]
     assert only_file() == file
-    assert draw(dataset, splits, 100, 1) == drawn
+    assert load_or_draw(dataset, splits, 100, 1) == drawn

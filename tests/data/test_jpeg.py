@@ -7,8 +7,7 @@ from PIL import Image
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.seeding import seeded
-from softprompt.core.data.jpeg import JpegReader
-from softprompt.core.data.pictures import FileReader
+from softprompt.core.data.pictures import FileReader, JpegReader
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
 
 KINDS = [("RGB", "jpg"), ("L", "jpeg"), ("CMYK", "jpg"), ("RGB", "png"), ("P", "png")]

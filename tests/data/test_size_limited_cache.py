@@ -3,7 +3,7 @@ import pickle
 import torch
 from PIL import Image
 
-from softprompt.core.data.cache import SizeLimitedCache, size_of
+from softprompt.core.data.pictures import SizeLimitedCache, size_of
 
 
 class Reader:
