@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
-from softprompt.core.data.dataset import SPLITS, check_files, read_lines
+from softprompt.core.data.dataset import SPLITS, Splits, check_files, read_lines
 
 
 @DATASETS.register("fgvc_aircraft")
 class FGVCAircraft(Dataset):
     """Fine-Grained Visual Classification of Aircraft, https://arxiv.org/abs/1306.5151.
 
-    ``ROOT/fgvc_aircraft/images/<number>.jpg`` in the official split, which ``variants.txt`` and
-    ``images_variant_{train,val,test}.txt`` beside ``images/`` hold.
+    ``ROOT/fgvc_aircraft/images/<number>.jpg`` in the official split, which is in ``variants.txt``
+    and ``images_variant_{train,val,test}.txt`` beside ``images/``.
     """
 
     folder = "fgvc_aircraft"
@@ -20,18 +20,18 @@ class FGVCAircraft(Dataset):
         "prograd": "a type of aircraft, a photo of a {}.",
     }
 
-    def __init__(self, root):
+    def __init__(self, root: str | Path):
         super().__init__(root)
         self.image_dir = self.folder_of(self.folder, "images")
         self.classnames = tuple(read_lines(self.image_dir.parent / "variants.txt"))
         self._splits = {split: self._read(self._file(split)) for split in SPLITS}
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         for split, items in self._splits.items():
             check_files(self.image_dir, items, self._file(split))
         return self._splits
 
-    def listed(self) -> dict[str, list[Item]]:
+    def listed(self) -> Splits:
         return self._splits
 
     def _file(self, split: str) -> Path:

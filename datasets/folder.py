@@ -1,4 +1,4 @@
-"""A folder of your own pictures: no code, no split file."""
+"""A folder of your own pictures, used without code or a split file."""
 
 import hashlib
 import os
@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
 from softprompt.core.base.log import logger
-from softprompt.core.data.dataset import SPLITS
+from softprompt.core.data.dataset import SPLITS, Splits
 from softprompt.core.data.pictures import SUFFIXES, is_picture, list_folders
 
 SHARES = (50, 70)  # percent: below 50 train, below 70 val, the rest test
@@ -15,15 +15,15 @@ SHARES = (50, 70)  # percent: below 50 train, below 70 val, the rest test
 
 @DATASETS.register("folder")
 class Folder(Dataset):
-    """Pictures in ``PATH/{train,val,test}/<class>/``, or in ``PATH/<class>/`` and divided here.
+    """Pictures in ``PATH/{train,val,test}/<class>/``, or in ``PATH/<class>/`` and split here.
 
     Folder names are the class names; folders inside a class folder belong to it. Without split
-    folders each picture goes to train, val or test (50, 20 and 30 percent) by a hash of its path
-    below PATH, so adding pictures moves no other. But a class's lowest hash is always train and its
-    highest test, so that a small class has both. With split folders, one may be missing until used.
+    folders each picture is assigned to train, val or test (50, 20 and 30 percent) by a hash of its
+    path below PATH, so adding pictures moves no other. A class's lowest hash is always train and
+    its highest test, so that a small class has both. A split folder may be missing until used.
     """
 
-    def __init__(self, root, *, path: str = ""):
+    def __init__(self, root: str | Path, *, path: str = ""):
         """List the pictures.
 
         Args:
@@ -33,19 +33,20 @@ class Folder(Dataset):
         self.image_dir = self._existing(path)
         self._ignored: list[Path] = []
         named = [split for split in SPLITS if (self.image_dir / split).is_dir()]
-        others = [name for name in list_folders(self.image_dir) if name not in SPLITS]
-        # PATH/{bus,car,train}/*.jpg are three classes, no split
+        beside = [name for name in list_folders(self.image_dir) if name not in SPLITS]
+        # PATH/{bus,car,train}/*.jpg are three classes, not a split
         nested = any(list_folders(self.image_dir / split) for split in named)
-        if named and (nested or not others):
-            self._ignored += [self.image_dir / name for name in others] + _files(self.image_dir)
+        if named and (nested or not beside):
+            self._ignored += [self.image_dir / name for name in beside] + _files(self.image_dir)
             found = {split: self._classes(self.image_dir / split) for split in named}
         else:
             self.note = "non-standard split: 50/20/30 by a hash of each picture's path"
             found = _divide(self._classes(self.image_dir))
         self.classnames = tuple(sorted({name for classes in found.values() for name in classes}))
-        if len(self.classnames) < 2:
+        first, *others = self.classnames
+        if not others:
             raise UserError(
-                f"{self.image_dir} has one class, {self.classnames[0]!r}, but at least two are "
+                f"{self.image_dir} has one class, {first!r}, but at least two are "
                 "needed: one folder for each class, its pictures in it"
             )
         self._splits = {
@@ -62,7 +63,7 @@ class Folder(Dataset):
                 f"class, such as {str(self._ignored[0].relative_to(self.image_dir))!r}"
             )
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         return self._splits
 
     def _existing(self, path: str) -> Path:
@@ -133,12 +134,16 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _unified(path: str) -> str:
-    """The path as every system spells it: macOS stores an accent apart from its letter."""
+    """Return a path as every system spells it: macOS stores an accent apart from its letter."""
     return normalize("NFC", path)
 
 
 def _divide(classes: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
-    """Return the paths of each split by class."""
+    """Assign each class's paths to the splits; return the paths of each split by class.
+
+    Raises:
+        UserError: a class has a single picture.
+    """
     found: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
     for name, paths in classes.items():
         if len(paths) < 2:

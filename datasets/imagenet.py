@@ -1,7 +1,8 @@
 """ImageNet: photographs of a thousand kinds of things."""
 
-from softprompt.core import DATASETS, Item
+from softprompt.core import DATASETS
 from softprompt.core.base.log import logger
+from softprompt.core.data.dataset import Splits
 from softprompt.core.data.imagenet import ImageNetFolders
 from softprompt.core.data.pictures import list_folders
 from softprompt.core.prompts.templates import PLAIN, SELECT
@@ -19,15 +20,15 @@ class ImageNet(ImageNetFolders):
     images = "images"
     templates = {"coop": PLAIN, "select": SELECT}
 
-    def name_folders(self, names):
-        found = set(self.wnids(self.image_dir / "val", names))
+    def name_folders(self, names: dict[str, str]) -> dict[str, str]:
+        wnids = set(self.wnids(self.image_dir / "val", names))
         train = self.image_dir / "train"
         if list_folders(train):
-            found.update(self.wnids(train, names))
+            wnids.update(self.wnids(train, names))
         else:
             logger.info(f"no class folders in {train}: nothing to train on")
-        return {wnid: names[wnid] for wnid in sorted(found)}
+        return {wnid: names[wnid] for wnid in sorted(wnids)}
 
-    def splits(self) -> dict[str, list[Item]]:
+    def splits(self) -> Splits:
         val = self.list_items("val")
         return {"train": self.list_items("train"), "val": val, "test": val}

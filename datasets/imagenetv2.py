@@ -16,7 +16,7 @@ class ImageNetV2(ImageNetFolders):
     folder = "imagenetv2"
     images = "imagenetv2-matched-frequency-format-val"
 
-    def name_folders(self, names):
+    def name_folders(self, names: dict[str, str]) -> dict[str, str]:
         by_label = {str(label): name for label, name in enumerate(names.values())}
         differing = by_label.keys() ^ list_folders(self.image_dir)
         if differing:

@@ -6,6 +6,6 @@ from softprompt.core.data.generated import GeneratedDataset
 
 @DATASETS.register("shapes_cluttered")
 class ShapesCluttered(GeneratedDataset):
-    """The classes of ``shapes`` half hidden among other things, for testing."""
+    """The classes of ``shapes`` half hidden among other objects, for testing."""
 
     domain = "cluttered"

@@ -1,15 +1,20 @@
-"""Say what pictures show, by the prompts of a run."""
+"""Classify pictures by the prompts of a run."""
 
 import argparse
 import glob
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+
+if TYPE_CHECKING:
+    from softprompt.core.engine.predictor import Prediction
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -25,20 +30,20 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--classes", nargs="+", default=[], help="to choose from; default: those trained on"
     )
-    parser.add_argument("--top", type=int, default=5, help="classes to print a picture")
+    parser.add_argument("--top", type=int, default=5, help="classes to print per picture")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--set",
         nargs="+",
         default=[],
         metavar="KEY VALUE",
-        help="to change in the run's configuration, such as MODEL.BACKBONE.PRETRAINED FILE",
+        help="changes of the run's configuration, such as MODEL.BACKBONE.PRETRAINED FILE",
     )
     return parser.parse_args(arguments)
 
 
 def files(words: list[str]) -> list[str]:
-    """Return the files that pictures, folders and patterns stand for.
+    """Return the files that the words name: pictures, those in folders, and matches of patterns.
 
     Raises:
         UserError: a folder holds no pictures, or a pattern matches nothing.
@@ -46,7 +51,7 @@ def files(words: list[str]) -> list[str]:
     from softprompt.core.base.errors import UserError
     from softprompt.core.data.pictures import is_picture
 
-    found = []
+    named = []
     for word in words:
         if os.path.isdir(word):
             below = (place for place in sorted(Path(word).rglob("*")) if place.is_file())
@@ -57,11 +62,12 @@ def files(words: list[str]) -> list[str]:
             matched = [word]
         if not matched:
             raise UserError(f"{word} stands for no picture")
-        found += matched
-    return found
+        named += matched
+    return named
 
 
-def top(prediction, classnames: tuple[str, ...], count: int) -> list[dict]:
+def top(prediction: "Prediction", classnames: tuple[str, ...], count: int) -> list[dict]:
+    """Return the ``count`` most probable classes, best first."""
     values, labels = prediction.probabilities.topk(min(count, len(classnames)))
     return [
         {"class": classnames[label], "probability": value}
@@ -69,8 +75,10 @@ def top(prediction, classnames: tuple[str, ...], count: int) -> list[dict]:
     ]
 
 
-def show(predictions, classnames: tuple[str, ...], count: int, as_json: bool) -> int:
-    """Print the predictions, and the unreadable pictures apart; return how many of these."""
+def show(
+    predictions: Iterable["Prediction"], classnames: tuple[str, ...], count: int, as_json: bool
+) -> int:
+    """Print the predictions, and an error per unreadable picture; return how many of these."""
     from tabulate import tabulate
 
     rows, entries, unreadable = [], [], []
@@ -81,9 +89,9 @@ def show(predictions, classnames: tuple[str, ...], count: int, as_json: bool) ->
             continue
         best = top(prediction, classnames, count)
         entries.append({"picture": prediction.file, "classes": best})
-        for rank, found in enumerate(best):
+        for rank, guess in enumerate(best):
             name = prediction.file if rank == 0 else ""
-            rows.append([name, found["class"], 100 * found["probability"]])
+            rows.append([name, guess["class"], 100 * guess["probability"]])
     if as_json:
         print(json.dumps(entries, indent=1, ensure_ascii=False))
     elif rows:

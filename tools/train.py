@@ -1,4 +1,4 @@
-"""Train prompts and report, or evaluate trained ones: one run from one configuration."""
+"""Train prompts and evaluate them, or evaluate trained ones: one run of one configuration."""
 
 import argparse
 import re
@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="RUN",
-        help="go on with the run in RUN, or in --output-dir",
+        help="continue the run in RUN, or in --output-dir",
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, train nothing")
     parser.add_argument("--model-dir", default="", metavar="RUN", help="the run to evaluate")
@@ -35,7 +35,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _resume_apart(arguments: list[str]) -> list[str]:
-    """Keep ``--resume`` from taking a KEY that follows it for its folder."""
+    """Keep ``--resume`` from reading a KEY that follows it as its folder."""
     apart = list(arguments)
     for index, word in enumerate(arguments[:-1]):
         follows = arguments[index + 1]
@@ -46,7 +46,7 @@ def _resume_apart(arguments: list[str]) -> list[str]:
 
 
 def sources(given: argparse.Namespace) -> tuple[str, dict]:
-    """Return the config file and what the flags set; a run in RUN brings its own file."""
+    """Return the config file and the keys set by flags; a run in RUN has a file of its own."""
     output_dir = given.resume or given.output_dir
     run = given.model_dir if given.eval_only else output_dir if given.resume is not None else ""
     config_file = given.config_file
@@ -66,14 +66,12 @@ def main(arguments: list[str]) -> int:
     log_to_console()
     config_file, flags = sources(given)
     cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
-    from softprompt.core.engine.run import (  # takes a second, so mistakes are told first
-        evaluate,
-        train,
-    )
+    # It imports torch, which takes a second, so mistakes are reported before.
+    from softprompt.core.engine.run import evaluate, train
 
     with processes(cfg.USE_CUDA):
         if given.eval_only:
-            # A method's file names the class sets to report after training; here only if asked for.
+            # A method's file names the class sets to report after training; here only a pair does.
             asked = cfg.TEST.CLASSES if "TEST.CLASSES" in given.options[::2] else ()
             evaluate(cfg, given.model_dir, given.load_epoch, asked)
         else:

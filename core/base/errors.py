@@ -1,12 +1,14 @@
-"""The one exception type whose message is meant for the user."""
+"""The exception for mistakes of the user, and helpers for its message."""
+
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake the user can mend; the tools print its one line and exit with code 2."""
+    """A mistake that the user can mend; the commands print its one line and exit with code 2."""
 
 
-def closest(name: str, known) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known name most like ``name``, or nothing."""
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the most similar known name, "" if none is similar."""
     from difflib import get_close_matches
 
     match = get_close_matches(name, list(known), n=1)
@@ -14,6 +16,6 @@ def closest(name: str, known) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What an error says in one line of moderate length."""
+    """Return the first line of an error's message, shortened, or the name of its type."""
     lines = str(error).strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__

@@ -1,9 +1,10 @@
-"""Importing what registers itself: the built-in folders, entry points and what PLUGINS lists."""
+"""Import the modules that register classes: built-in folders, entry points and PLUGINS."""
 
 import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,7 +15,11 @@ ENTRY_POINTS = "softprompt.plugins"
 
 
 def import_built_in() -> None:
-    """Import every module of the built-in folders and every installed plugin package."""
+    """Import every module of the built-in folders and every installed plugin package.
+
+    Raises:
+        UserError: an installed plugin cannot be imported.
+    """
     for folder in BUILT_IN:
         package = importlib.import_module(folder)
         for module in pkgutil.iter_modules(package.__path__):
@@ -31,8 +36,15 @@ def import_built_in() -> None:
             ) from error
 
 
-def import_plugins(plugins, folder: Path | None = None) -> None:
-    """Import dotted modules or ``.py`` files, relative ones to here or else to ``folder``."""
+def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> None:
+    """Import dotted modules or ``.py`` files.
+
+    Args:
+        folder: where relative files are looked for, after the current folder.
+
+    Raises:
+        UserError: one of them is missing or cannot be imported.
+    """
     for plugin in plugins:
         try:
             if plugin.endswith(".py"):
@@ -51,15 +63,17 @@ def import_plugins(plugins, folder: Path | None = None) -> None:
 def _import_file(plugin: str, folder: Path | None) -> None:
     given = Path(plugin).expanduser()
     places = [given] if given.is_absolute() or folder is None else [given, folder / given]
-    found = next((place.resolve() for place in places if place.is_file()), None)
-    if found is None:
+    file = next((place.resolve() for place in places if place.is_file()), None)
+    if file is None:
         looked = " and ".join(str(place.absolute()) for place in places)
         raise UserError(f"PLUGINS names {plugin!r}, but there is no such file; looked at {looked}")
-    name = f"softprompt_plugin_{found.stem}"
+    name = f"softprompt_plugin_{file.stem}"
     loaded = sys.modules.get(name)
-    if loaded is not None and Path(loaded.__file__ or "") == found:
+    if loaded is not None and Path(loaded.__file__ or "") == file:
         return
-    spec = importlib.util.spec_from_file_location(name, found)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not Python code")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -1,32 +1,34 @@
-"""Separate random streams, so that a change in one leaves the others where they were."""
+"""Separate random streams, so that a change in one does not move the others."""
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from yacs.config import CfgNode
 
 STREAMS = ("DATASET", "DATALOADER", "INPUT", "PROMPT", "TRAINER")
 
 
-def seed_of(cfg, stream: str) -> int:
-    """Return the seed of one of ``STREAMS``: the one set under that node, else ``SEED``.
+def seed_of(cfg: CfgNode, stream: str) -> int:
+    """Return the seed of one of ``STREAMS``: the one set under that node, or else ``SEED``.
 
-    They are the few-shot draw, the order of the images, their augmentation, the prompts' start and
-    what the method itself draws.
+    The streams are the few-shot draw, the order of the images, their augmentation, the start of the
+    prompts, and the method's own random numbers.
     """
     own = cfg[stream].SEED
     return cfg.SEED if own < 0 else own
 
 
-def derive(seed: int, *names) -> int:
-    """A 63-bit seed of its own for one purpose, such as ``derive(seed, "order", epoch)``."""
+def derive(seed: int, *names: object) -> int:
+    """Return a 63-bit seed for one purpose, such as ``derive(seed, "order", epoch)``."""
     text = ":".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 @contextmanager
-def seeded(seed: int, *names):
-    """Run a block on torch's CPU generator seeded for it, and leave that generator as it was."""
+def seeded(seed: int, *names: object) -> Iterator[None]:
+    """Seed torch's CPU generator for a block by ``derive``, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derive(seed, *names))
+        torch.default_generator.manual_seed(derive(seed, *names))
         yield

@@ -4,6 +4,7 @@ The options of registered classes are the keyword-only arguments of these; see `
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from yacs.config import CfgNode
 
@@ -264,14 +265,14 @@ def check_values(cfg: CfgNode) -> None:
             _check(key, value_at(cfg, key.name))
 
 
-def _check(key: Key, value) -> None:
+def _check(key: Key, value: Any) -> None:
     if key.choices:
         for one in value if isinstance(value, tuple) else (value,):
             if one not in key.choices:
                 similar = closest(str(one), key.choices)
                 allowed = ", ".join(key.choices)
                 raise UserError(f"{key.name} is {one!r}{similar}; it takes {allowed}")
-    if key.least is not None and value < key.least:
+    if key.least is not None and isinstance(value, int | float) and value < key.least:
         if key.otherwise is None:
             raise UserError(f"{key.name} is {value}, but must be at least {key.least}")
         number, word = key.otherwise

@@ -1,4 +1,4 @@
-"""Importing what the official code bases of CoOp's family wrote: settings and trained prompts.
+"""Import settings and trained prompts of the official code bases of CoOp's family.
 
 May import: base, config, prompts, clip, data, engine.
 """

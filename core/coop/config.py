@@ -1,7 +1,9 @@
-"""From official YAML files and options to keys of our configuration."""
+"""Translate official YAML files and options to keys of our configuration."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.registry import DATASETS
@@ -11,7 +13,7 @@ from softprompt.core.coop.defaults import BATCH_SIZE, BATCH_SIZES, DEFAULTS, FIX
 from softprompt.core.coop.settings import literal, node_of
 from softprompt.core.coop.translate import Official
 
-# Keys that mean the same here.
+# Keys with the same meaning here.
 SAME = (
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST.BATCH_SIZE",
@@ -31,9 +33,9 @@ SAME = (
     "TRAIN.PRINT_FREQ",
     "USE_CUDA",
 )
-OF_METHODS = ("OPTIM.", "OPTIM_VNET.", "TRAINER.", "LOSS.")  # keys that settings.py reads
+OF_METHODS = ("OPTIM.", "OPTIM_VNET.", "TRAINER.", "LOSS.")  # read by settings.py
 TRANSFORMS = ("random_resized_crop", "random_flip", "normalize")
-# Keys without a counterpart here, with the value at which none is missed.
+# Keys without a counterpart here, with the value at which none is needed.
 HARMLESS = {
     "DATALOADER.K_TRANSFORMS": 1,
     "DATALOADER.RETURN_IMG0": False,
@@ -47,7 +49,7 @@ HARMLESS = {
     "TEST.NO_TEST": False,
     "TRAIN.COUNT_ITER": "train_x",
 }
-# Keys that the official code of these methods reads for other settings than theirs, or never.
+# Keys that the official code of these methods never reads, or only for settings of others.
 UNREAD = re.compile(
     r"VERSION|VERBOSE|RESUME|OUTPUT_DIR|TRAINER\.(NAME|COOP\.ALPHA)|LOSS\.ALPHA"
     r"|TEST\.(EVALUATOR|PER_CLASS_RESULT)|MODEL\.(HEAD\..*|BACKBONE\.PRETRAINED)"
@@ -60,20 +62,20 @@ UNREAD = re.compile(
 )
 
 
-def read_official(file: str) -> dict:
-    """Return what an official YAML file sets, by dotted key; its texts are read as yacs does."""
+def read_official(file: str) -> dict[str, Any]:
+    """Return the settings of an official YAML file by dotted key, texts parsed as by yacs."""
     return {key: literal(value) for key, value in flat_of(read_yaml(Path(file))).items()}
 
 
 def is_of_method(key: str) -> bool:
-    """Whether a key is one of those that ``settings.from_keys`` reads."""
+    """Return whether ``settings.from_keys`` reads this key."""
     return key.startswith(OF_METHODS) and not (
         key in HARMLESS or UNREAD.fullmatch(key) or key.endswith((".PREC", ".STAGED_LR"))
     )
 
 
-def check_known(method: str, keys) -> None:
-    """Raise ``UserError`` for the first key that an official command line cannot have."""
+def check_known(method: str, keys: Iterable[str]) -> None:
+    """Raise ``UserError`` for the first key that no official command line of the method has."""
     own = f"TRAINER.{node_of(method)}."
     known = {*SAME, *HARMLESS, *FIXED, *DEFAULTS[method], "DATASET.NAME", "INPUT.TRANSFORMS"}
     known |= {own + name for name in (*DEFAULTS[method], "PREC")}
@@ -84,11 +86,11 @@ def check_known(method: str, keys) -> None:
             raise UserError(f"{method} has no official option {key}{closest(key, known)}")
 
 
-def our_keys(setting: Official, keys: dict) -> tuple[dict, list[str]]:
+def our_keys(setting: Official, keys: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return our configuration by dotted key, and a line for each official key left out.
 
     Args:
-        setting: what ``settings.from_keys`` made of the method's own keys.
+        setting: the method's own keys, translated by ``settings.from_keys``.
         keys: all official keys with their values.
     """
     sizes = {"DATALOADER.TRAIN_X.BATCH_SIZE": BATCH_SIZES.get(setting.method, BATCH_SIZE)}
@@ -117,7 +119,8 @@ def our_keys(setting: Official, keys: dict) -> tuple[dict, list[str]]:
     return ours, lines
 
 
-def _of_setting(setting: Official) -> dict:
+def _of_setting(setting: Official) -> dict[str, Any]:
+    """Return the keys of learner, trainer and optimizer."""
     optim = setting.optim
     ours = {"PROMPT.NAME": setting.prompt, "TRAINER.NAME": setting.trainer}
     for node, name, options in (

@@ -1,12 +1,13 @@
-"""What the official YAML files set, and which of their keys have a counterpart here."""
+"""The values of the official YAML files, and which of their keys have a counterpart here."""
 
 import re
+from typing import Any
 
 PHRASE = "a photo of a"
 
-# What each official YAML sets beside what all of them share (SGD, cosine, one warm-up epoch).
-# Where the name of the file says more, as in "4ctx_language_only", _from_file_name reads it.
-DEFAULTS = {
+# The values of each official YAML except those that all share (SGD, cosine, one warm-up epoch).
+# Values that only the file's name tells, as "4ctx_language_only", are read by _from_file_name.
+DEFAULTS: dict[str, dict[str, Any]] = {
     "CoOp": {"N_CTX": 16, "CSC": False, "CTX_INIT": "", "CLASS_TOKEN_POSITION": "end", "LR": 0.002},
     "CoCoOp": {"N_CTX": 16, "CTX_INIT": "", "LR": 0.002},
     "ProGrad": {
@@ -66,12 +67,12 @@ DEFAULTS = {
         "VNET_WARMUP_CONS_LR": 1e-6,
     },
 }
-# The node under TRAINER that holds a method's keys, where it is not the method's own name.
+# The node under TRAINER that holds a method's keys, unless it has the method's own name.
 NODES = {"ProGrad": "COOP", "KgCoOp": "COOP"}
-SHARED = {"MAX_EPOCH": 10, "WARMUP_EPOCH": 1, "WARMUP_CONS_LR": 1e-5}
+SHARED: dict[str, Any] = {"MAX_EPOCH": 10, "WARMUP_EPOCH": 1, "WARMUP_CONS_LR": 1e-5}
 SHARED |= {"MOMENTUM": 0.9, "WEIGHT_DECAY": 5e-4, "SGD_NESTEROV": False}
-# Values that all official runs share; anything else has no counterpart here.
-FIXED = {
+# Values that all official runs share; others have no counterpart here.
+FIXED: dict[str, Any] = {
     "OPTIM.NAME": "sgd",
     "OPTIM.LR_SCHEDULER": "cosine",
     "OPTIM.WARMUP_TYPE": "constant",
@@ -81,7 +82,7 @@ FIXED = {
     "LOSS.GM": False,
     "TRAINER.PROMETAR.DIM_RATE": 8,
 }
-# Keys that change neither the method nor its numbers in a replay.
+# Keys without effect on the method and its numbers in a replay.
 IDLE = re.compile(
     r"(DATALOADER|INPUT|DATASET|TRAIN|TEST|MODEL)\..*|VERBOSE|OUTPUT_DIR|SEED|USE_CUDA|VERSION"
     r"|.*\.PREC|RESUME|OPTIM(_VNET)?\.(STEPSIZE|GAMMA)|TRAINER\.NAME"
@@ -89,8 +90,8 @@ IDLE = re.compile(
 # The batch size that each official YAML sets.
 BATCH_SIZES = {"CoOp": 32, "CoCoOp": 1, "ProGrad": 32, "KgCoOp": 128}
 BATCH_SIZE = 4  # of the others
-# What Dassl and the official train.py take where a YAML file does not say it.
-UNSAID = {
+# The defaults of Dassl and of the official train.py, for keys that a YAML file lacks.
+UNSAID: dict[str, Any] = {
     "INPUT.INTERPOLATION": "bilinear",
     "INPUT.PIXEL_MEAN": (0.485, 0.456, 0.406),
     "INPUT.PIXEL_STD": (0.229, 0.224, 0.225),
@@ -102,7 +103,7 @@ UNSAID = {
     "OPTIM.LR_SCHEDULER": "single_step",
     "OPTIM.WARMUP_EPOCH": -1,
 }
-UNSAID_BY = {
+UNSAID_BY: dict[str, dict[str, Any]] = {
     "ProGrad": {"TRAINER.COOP.CTX_INIT": False, "LOSS.NAME": ""},
     "KgCoOp": {"TRAINER.COOP.CTX_INIT": False},
     "VPT": {"TRAINER.VPT.N_CTX_VISION": 2, "TRAINER.VPT.PROMPT_DEPTH_VISION": 1},

@@ -1,4 +1,4 @@
-"""What stands beside an official checkpoint: its file in a run's folder, and its class names."""
+"""Find the checkpoint in the folder of an official run, and the class names of its dataset."""
 
 import re
 from pathlib import Path
@@ -22,18 +22,18 @@ def find_checkpoint(given: Path, epoch: int = 0) -> Path:
         return given
     if not given.is_dir():
         raise UserError(f"no such checkpoint: {given}")
-    there = [*given.glob("model*.pth.tar*"), *given.glob("*/model*.pth.tar*")]
+    files = [*given.glob("model*.pth.tar*"), *given.glob("*/model*.pth.tar*")]
     numbered: dict[int, list[Path]] = {}
-    for file in there:
+    for file in files:
         number = re.fullmatch(r"model\.pth\.tar-(\d+)", file.name)
         if number:
             numbered.setdefault(int(number[1]), []).append(file)
-    best = [file for file in there if file.name == "model-best.pth.tar"]
-    found = numbered.get(epoch or max(numbered, default=0), [] if epoch else best)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = " and ".join(str(file.relative_to(given)) for file in sorted(found))
+    best = [file for file in files if file.name == "model-best.pth.tar"]
+    chosen = numbered.get(epoch or max(numbered, default=0), [] if epoch else best)
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        names = " and ".join(str(file.relative_to(given)) for file in sorted(chosen))
         raise UserError(f"{given} holds {names}; give one of the files")
     epochs = ", ".join(map(str, sorted(numbered))) or "none"
     raise UserError(
@@ -43,11 +43,12 @@ def find_checkpoint(given: Path, epoch: int = 0) -> Path:
 
 
 def classnames_of(dataset: str, root: str, subset: str) -> tuple[str, ...]:
-    """Return the names of all, base or new classes of a dataset, () where they are not to be had.
+    """Return the names of all, base or new classes of a dataset, () if they are unknown.
 
     Args:
         dataset: our name of it.
-        root: the folder that holds all datasets; "": the lists that come with the package will do.
+        subset: all, base or new.
+        root: the folder that holds all datasets; "": use the package's lists if there are any.
 
     Raises:
         UserError: there is no such dataset, or it is not in ``root``.

@@ -1,6 +1,8 @@
-"""An official run in our terms: which method it is, our configuration, and its prompts."""
+"""Translate an official run: recognize its method, configure ours, read its prompts."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from yacs.config import CfgNode
@@ -16,23 +18,25 @@ from softprompt.core.coop.tensors import fits, methods_of, values_held
 from softprompt.core.data.dataset import read_lines
 from softprompt.core.prompts.base import PromptLearner
 
-SHARED_NODES = ("COOP",)  # of several methods, so they tell none
+SHARED_NODES = ("COOP",)  # used by several methods, so they identify none
 SUBSETS = ("all", "base", "new")
 
 
-def choose_method(trainer: str, tensors: dict, keys: dict, places: list[Path]) -> tuple[str, str]:
-    """Return the official method and, where nobody said it, how it was found.
+def choose_method(
+    trainer: str, tensors: Iterable[str], keys: dict[str, Any], places: list[Path]
+) -> tuple[str, str]:
+    """Return the official method and, unless its name is given, how it was recognized.
 
     Args:
         trainer: its name, or "".
-        tensors: of the checkpoint, by official name; empty if there is none.
+        tensors: official names of the checkpoint's tensors; empty if there is none.
         keys: official key to value.
-        places: the checkpoint and the YAML file, whose folders are often named by the method.
+        places: the checkpoint and the YAML file, whose folders are often named after the method.
 
     Raises:
-        UserError: it is none, is not clear, or is not that of the tensors.
+        UserError: the method is unknown, not clear, or not that of the tensors.
     """
-    found = methods_of(tensors) if tensors else ()
+    found = methods_of(names) if (names := list(tensors)) else ()
     if trainer:
         method = method_named(trainer)
         if found and not fits(method, found):
@@ -57,19 +61,23 @@ def choose_method(trainer: str, tensors: dict, keys: dict, places: list[Path]) -
 
 
 def configuration(
-    method: str, keys: dict, from_yaml: bool, tensors: dict[str, Stored], epoch: int | None
-) -> tuple[dict, list[str]]:
+    method: str,
+    keys: dict[str, Any],
+    from_yaml: bool,
+    tensors: dict[str, Stored],
+    epoch: int | None,
+) -> tuple[dict[str, Any], list[str]]:
     """Return our configuration by dotted key, and a line for each official key left out.
 
     Args:
         keys: all official keys with their values.
-        from_yaml: whether the method's YAML file is among them, so that what it leaves open is
-            Dassl's default instead of the official YAML file's.
+        from_yaml: the keys come from the method's YAML file, so a key that it lacks has Dassl's
+            default instead of the official YAML file's.
         tensors: of the checkpoint, by our name.
         epoch: of the checkpoint.
 
     Raises:
-        UserError: the backbone is not known, or the keys have no counterpart together.
+        UserError: the backbone is unknown, or the keys together have no counterpart.
     """
     if not keys.get("MODEL.BACKBONE.NAME"):
         raise UserError(
@@ -77,7 +85,7 @@ def configuration(
             "give --backbone, such as ViT-B/16"
         )
     unsaid = UNSAID | UNSAID_BY.get(method, {}) if from_yaml else {}
-    held = {}
+    held: dict[str, Any] = {}
     if tensors:
         held = values_held(method, {name: value.shape for name, value in tensors.items()})
         held |= {"MAX_EPOCH": epoch} if epoch and not from_yaml else {}
@@ -96,7 +104,7 @@ def configuration(
 
 
 def check_backbone(name: str, tensors: dict[str, Stored], file: Path) -> None:
-    """Raise ``UserError`` if the CLIP that a checkpoint holds is of another architecture."""
+    """Raise ``UserError`` if the CLIP in a checkpoint has another architecture."""
     wrong = other_shape(outline(name), {key: value.shape for key, value in tensors.items()})
     if wrong:
         raise UserError(
@@ -108,12 +116,12 @@ def check_backbone(name: str, tensors: dict[str, Stored], file: Path) -> None:
 def read_prompts(
     tensors: dict[str, Stored], names: dict[str, str], learner: PromptLearner, file: Path
 ) -> dict[str, Tensor]:
-    """Return the prompts of a checkpoint by our name, in fp32.
+    """Return the prompts of a checkpoint by our names, in fp32.
 
     Args:
         tensors: of the checkpoint, by official name.
         names: our name of each trained tensor to the official one.
-        learner: one with the settings of the checkpoint, which says the shapes.
+        learner: one with the settings of the checkpoint, for the shapes.
 
     Raises:
         UserError: a tensor is missing, left over or of another shape, or cannot be read.
@@ -130,17 +138,19 @@ def read_prompts(
     return {name: tensors[names[name]].read() for name in sorted(names)}
 
 
-def names_of_classes(cfg: CfgNode, shapes: dict, file: str, root: str) -> tuple[str, ...]:
-    """Return the class names of an official run, () where they are not to be had or needed.
+def names_of_classes(
+    cfg: CfgNode, shapes: dict[str, tuple[int, ...]], file: str, root: str
+) -> tuple[str, ...]:
+    """Return the class names of an official run, () if they are unknown and not needed.
 
     Args:
         shapes: of the checkpoint's tensors by official name.
-        file: a list of them, one a line, or "".
+        file: a list of the names, one per line, or "".
         root: the folder that holds all datasets, or "".
 
     Raises:
-        UserError: they are not as many as the checkpoint has, or a class-specific context lacks
-            them.
+        UserError: their number is not the checkpoint's, or they are unknown and the context is
+            class-specific.
     """
     subset, dataset = cfg.DATASET.SUBSAMPLE_CLASSES, cfg.DATASET.NAME
     context = shapes.get("ctx", ())

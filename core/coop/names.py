@@ -1,4 +1,4 @@
-"""The official names of trained tensors in ours."""
+"""Translate the official names of trained tensors to ours."""
 
 import re
 
@@ -6,7 +6,7 @@ from softprompt.core.base.errors import UserError
 
 
 def our_name(method: str, name: str) -> str:
-    """Return what we call an official trained tensor.
+    """Return our name of an official trained tensor.
 
     Raises:
         UserError: there is no such tensor.

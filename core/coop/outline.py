@@ -1,6 +1,7 @@
-"""A backbone's sizes without its weights, and whether an official checkpoint's CLIP has them."""
+"""A backbone's shapes without its weights, to compare with those of an official checkpoint."""
 
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -12,13 +13,13 @@ from softprompt.core.coop.tensors import FROZEN
 
 
 class Outline(FrozenCLIP):
-    """A ``FrozenCLIP`` without numbers, enough to build a prompt learner and ask its shapes."""
+    """A ``FrozenCLIP`` on the meta device, to build a prompt learner for its shapes."""
 
     def __init__(self, name: str):
         import open_clip
 
         with torch.device("meta"):
-            self.model = bare_model(name, device="meta")
+            self.model: Any = bare_model(name, device="meta")
         self.name = name
         self.device = torch.device("meta")
         self.text = text_tower(self.model, open_clip.get_tokenizer(open_clip_name(name)))
@@ -32,7 +33,7 @@ def outline(name: str) -> FrozenCLIP:
 
 
 def other_shape(clip: FrozenCLIP, shapes: dict[str, tuple[int, ...]]) -> tuple | None:
-    """Return (name, its shape, the backbone's) of the first CLIP tensor that does not fit, or None.
+    """Return (name, its shape, the backbone's) of the first CLIP tensor that differs, or None.
 
     Args:
         shapes: of a checkpoint's tensors by official name.
@@ -47,7 +48,7 @@ def other_shape(clip: FrozenCLIP, shapes: dict[str, tuple[int, ...]]) -> tuple |
 
 
 def backbone_with(shapes: dict[str, tuple[int, ...]]) -> str:
-    """Return the one of CoOp's backbones that a checkpoint with all of CLIP has, else ""."""
+    """Return which of CoOp's backbones a checkpoint with all of CLIP has, "" if none."""
     if "image_encoder.conv1.weight" not in shapes:
         return ""
     names = (name for name in COOP_NAMES if name.startswith("ViT"))

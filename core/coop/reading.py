@@ -1,10 +1,9 @@
-"""Reading an official checkpoint without running anything that is pickled in it.
+"""Read an official checkpoint without running any code that is pickled in it.
 
-``torch.save`` writes a pickle, which may name any function of any module to be called, and stores
-of raw numbers beside it: as files of a zip archive, or, in the format before torch 1.6, behind the
-pickle. Here the pickle is read by an unpickler that calls nothing but the few classes of this file,
-and numbers are read only where they are asked for, so a checkpoint that carries all of CLIP costs
-no more than its prompts.
+``torch.save`` writes a pickle, which may name any function of any module to be called, and storages
+of raw numbers: as files of a zip archive, or, in the format before torch 1.6, behind the pickle.
+Here the pickle is read by an unpickler that calls only the few classes of this file, and numbers
+are read on demand, so a checkpoint that contains all of CLIP costs no more than its prompts.
 """
 
 import pickle
@@ -13,7 +12,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,20 +33,20 @@ DTYPES = {
     "LongStorage": torch.int64,
     "BoolStorage": torch.bool,
 }
-# What optimizers, schedulers and results are made of; all of it is read as ``Inert``.
+# The classes of optimizers, schedulers and results, all of which are read as ``Inert``.
 PACKAGES = ("torch", "numpy", "dassl", "collections", "copyreg", "copy_reg", "_codecs")
 BUILTINS = ("set", "frozenset", "object", "list", "dict", "tuple", "int", "float", "bool")
 
 
 class Checkpoint(NamedTuple):
-    """What an official checkpoint holds that is of use here."""
+    """The parts of an official checkpoint that are used here."""
 
     tensors: dict[str, "Stored"]  # by official name
     epoch: int | None  # completed epochs
 
 
 class Inert:
-    """Stands for an object that is not needed; whatever is done to it changes nothing."""
+    """Takes the place of an object that is not needed; all operations on it do nothing."""
 
     def __init__(self, *args, **kwargs):
         pass
@@ -69,31 +68,35 @@ class Inert:
 
 
 class Entries(dict):
-    """Stands for an ``OrderedDict``, whose order every dict keeps."""
+    """Takes the place of an ``OrderedDict``, whose order every dict keeps."""
 
     def __setstate__(self, state):
         pass
 
 
-class Numbers(NamedTuple):
-    """One store of numbers: ``name`` is its file in the archive or its key behind the pickle."""
+class Storage(NamedTuple):
+    """A storage of numbers: ``name`` is its file in the archive or its key behind the pickle."""
 
     dtype: torch.dtype
     name: str
-    count: int
+    length: int
 
 
 class Stored:
     """A tensor whose numbers have not been read yet."""
 
     file: Path
-    read_numbers: Callable[[Numbers], bytes]
+    read_storage: "ReadStorage"
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
 
-    def __new__(cls, numbers, offset, shape, stride, *rest):
-        if not isinstance(numbers, Numbers):
+    def __new__(cls, storage, offset, shape, stride, *rest):
+        if not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a tensor without a store of numbers")
         self = super().__new__(cls)
-        self.numbers = numbers
+        self.storage = storage
         self.offset = int(offset)
         self.shape = tuple(int(size) for size in shape)
         self.stride = tuple(int(step) for step in stride)
@@ -109,25 +112,28 @@ class Stored:
             UserError: its numbers are missing, cut off or of an unknown type.
         """
         try:
-            raw = np.frombuffer(self.read_numbers(self.numbers), dtype=np.uint8).copy()
-            flat = torch.from_numpy(raw).view(self.numbers.dtype)
+            raw = np.frombuffer(self.read_storage(self.storage), dtype=np.uint8).copy()
+            flat = torch.from_numpy(raw).view(self.storage.dtype)
             return flat.as_strided(self.shape, self.stride, self.offset).float().clone()
-        except Exception as error:  # zip, torch and the system raise what they like
+        except Exception as error:  # zip, torch and the system raise anything
             raise UserError(f"{self.file} is damaged: {reason(error)}") from None
 
 
-class Unpickler(pickle._Unpickler):
-    """Reads one pickle; refuses one that names what no official checkpoint holds.
+ReadStorage = Callable[[Storage], bytes]
 
-    It is Python's own unpickler, because a few bytes can make the one in C take all memory.
+
+class Unpickler(pickle._Unpickler):
+    """Read one pickle; refuse it if it names a class that no official checkpoint contains.
+
+    The base class is written in Python, because a few bytes can make the one in C take all memory.
     """
 
-    def __init__(self, opened, file: Path):
+    def __init__(self, opened: IO[bytes], file: Path):
         super().__init__(opened, encoding="latin1")  # Python 2 wrote bytes where text was meant
         self.file = file
-        self.stores: dict[str, Numbers] = {}
+        self.storages: dict[str, Storage] = {}
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         package = module.partition(".")[0]
         if (module, name) == ("collections", "OrderedDict"):
             return Entries
@@ -142,11 +148,11 @@ class Unpickler(pickle._Unpickler):
             "official code does; it was refused and nothing in it was run"
         )
 
-    def persistent_load(self, saved) -> Numbers:
-        kind, dtype, name, _, count, *view = saved
+    def persistent_load(self, pid: Any) -> Storage:
+        kind, dtype, name, _, length, *view = pid
         if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"a store {name} of unknown numbers")
-        return self.stores.setdefault(str(name), Numbers(dtype, str(name), int(count)))
+        return self.storages.setdefault(str(name), Storage(dtype, str(name), int(length)))
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
@@ -159,7 +165,7 @@ def read_checkpoint(file: Path) -> Checkpoint:
         raise UserError(f"no such checkpoint: {file}")
     try:
         is_zip = zipfile.is_zipfile(file)
-        content, read_numbers = _from_archive(file) if is_zip else _from_old_format(file)
+        content, read_storage = _from_archive(file) if is_zip else _from_old_format(file)
     except UserError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
@@ -171,14 +177,14 @@ def read_checkpoint(file: Path) -> Checkpoint:
     tensors = {}
     for name, value in state.items() if isinstance(state, dict) else ():
         if isinstance(name, str) and isinstance(value, Stored):
-            value.file, value.read_numbers = file, read_numbers
+            value.file, value.read_storage = file, read_storage
             tensors[name.removeprefix("module.")] = value
     if not tensors:
         raise UserError(f"{file} holds no state_dict of tensors, so it is no official checkpoint")
     return Checkpoint(tensors, _epoch(content, file))
 
 
-def _epoch(content: dict, file: Path) -> int | None:
+def _epoch(content: Any, file: Path) -> int | None:
     epoch = content.get("epoch")
     if isinstance(epoch, int) and epoch >= 0:
         return epoch
@@ -186,7 +192,7 @@ def _epoch(content: dict, file: Path) -> int | None:
     return int(named[1]) if named else None
 
 
-def _from_archive(file: Path):
+def _from_archive(file: Path) -> tuple[Any, ReadStorage]:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if len(names) != 1:
@@ -198,14 +204,14 @@ def _from_archive(file: Path):
         with archive.open(names[0]) as opened:
             content = Unpickler(opened, file).load()
 
-    def read_numbers(numbers: Numbers) -> bytes:
-        with zipfile.ZipFile(file) as archive, archive.open(f"{folder}data/{numbers.name}") as data:
-            return _exactly(data, numbers.count * numbers.dtype.itemsize)
+    def read(storage: Storage) -> bytes:
+        with zipfile.ZipFile(file) as archive, archive.open(f"{folder}data/{storage.name}") as data:
+            return _exactly(data, storage.length * storage.dtype.itemsize)
 
-    return content, read_numbers
+    return content, read
 
 
-def _from_old_format(file: Path):
+def _from_old_format(file: Path) -> tuple[Any, ReadStorage]:
     with open(file, "rb") as opened:
         if Unpickler(opened, file).load() != MAGIC:
             raise ValueError("it does not begin as such a file does")
@@ -216,22 +222,22 @@ def _from_old_format(file: Path):
         order = [str(name) for name in Unpickler(opened, file).load()]
         start = opened.tell()
 
-    def read_numbers(wanted: Numbers) -> bytes:
+    def read(wanted: Storage) -> bytes:
         with open(file, "rb") as data:
             data.seek(start)
             for name in order:
-                (count,) = struct.unpack("<q", _exactly(data, 8))
-                size = count * unpickler.stores[name].dtype.itemsize
+                (length,) = struct.unpack("<q", _exactly(data, 8))
+                size = length * unpickler.storages[name].dtype.itemsize
                 if name == wanted.name:
                     return _exactly(data, size)
                 data.seek(size, 1)
         raise ValueError(f"no numbers {wanted.name}")
 
-    return content, read_numbers
+    return content, read
 
 
-def _exactly(data, size: int) -> bytes:
-    found = data.read(size)
-    if len(found) != size:
-        raise ValueError(f"it ends after {len(found)} of {size} bytes")
-    return found
+def _exactly(data: IO[bytes], size: int) -> bytes:
+    content = data.read(size)
+    if len(content) != size:
+        raise ValueError(f"it ends after {len(content)} of {size} bytes")
+    return content

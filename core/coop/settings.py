@@ -1,7 +1,8 @@
-"""From an official command line, or from what its YAML files set, to our setting."""
+"""Translate an official command line, or the keys of official YAML files, to our setting."""
 
 import ast
 import re
+from typing import Any
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.coop.defaults import DEFAULTS, FIXED, IDLE, NODES, PHRASE, SHARED
@@ -9,15 +10,15 @@ from softprompt.core.coop.translate import Official, translated
 
 
 class NoCounterpart(UserError):
-    """An official key or value that means nothing here."""
+    """An official key or value that has no meaning here."""
 
 
 def from_command_line(
     arguments: list[str], text_layers: int = 12, image_layers: int = 12
 ) -> Official:
-    """Return our setting for an official command line; a key named twice counts as named last.
+    """Return our setting for an official command line; of a repeated key the last value counts.
 
-    The YAML file it names is not read: what the official files of that name set is known here.
+    The YAML file that it names is not read: the values of the official files are known here.
 
     Args:
         text_layers, image_layers: blocks of the towers, beyond which the official code ignores
@@ -37,21 +38,22 @@ def from_command_line(
 
 def from_keys(
     method: str,
-    keys: dict,
+    keys: dict[str, Any],
     dataset: str = "",
     *,
-    unsaid: dict | None = None,
-    held: dict | None = None,
+    unsaid: dict[str, Any] | None = None,
+    held: dict[str, Any] | None = None,
     text_layers: int = 12,
     image_layers: int = 12,
 ) -> tuple[Official, list[str]]:
     """Return our setting for official keys and values, and a line for each that has no counterpart.
 
     Args:
-        keys: dotted official key to value; what they leave open is as in the official YAML files.
+        keys: dotted official key to value; missing keys have the official YAML files' values.
         dataset: our name of the dataset, or "".
-        unsaid: other keys and values that count instead where ``keys`` leave one open.
-        held: last parts of keys to values that a checkpoint tells, which count before ``unsaid``.
+        unsaid: values for keys missing in ``keys``, instead of the official YAML files'.
+        held: last parts of keys to values found in a checkpoint, which override ``unsaid``.
+        text_layers, image_layers: as for ``from_command_line``.
 
     Raises:
         UserError: the keys together have no counterpart here.
@@ -66,7 +68,7 @@ def from_keys(
     return translated(method, values, dataset, text_layers, image_layers), lines
 
 
-def _entered(values: dict, keys: dict, method: str) -> list[str]:
+def _entered(values: dict[str, Any], keys: dict[str, Any], method: str) -> list[str]:
     lines = []
     for key, value in keys.items():
         try:
@@ -91,12 +93,12 @@ def method_named(trainer: str) -> str:
 
 
 def node_of(method: str) -> str:
-    """The node under TRAINER that holds a method's keys."""
+    """Return the node under TRAINER that holds a method's keys."""
     return NODES.get(method, method.upper())
 
 
-def literal(text):
-    """Read a value as yacs does: a Python literal if it is one, else as it stands."""
+def literal(text: Any) -> Any:
+    """Return a value as yacs reads it: parsed if it is a Python literal, else unchanged."""
     try:
         return ast.literal_eval(text) if isinstance(text, str) else text
     except (ValueError, SyntaxError):
@@ -117,10 +119,10 @@ def _split(arguments: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     return flags, keys
 
 
-def _from_file_name(method: str, file: str) -> dict:
-    """What an official YAML's name says of its values, for those that differ from the default."""
+def _from_file_name(method: str, file: str) -> dict[str, Any]:
+    """Return the values that an official YAML's name tells and that differ from the default."""
     name = file.rsplit("/", 1)[-1]
-    found: dict = {}
+    found: dict[str, Any] = {}
     if method == "CoOp" and "ctxv1" in name:
         found["CTX_INIT"] = PHRASE
     if method == "CoCoOp":
@@ -146,7 +148,8 @@ def _from_file_name(method: str, file: str) -> dict:
     return found
 
 
-def _enter(values: dict, key: str, value, node: str) -> None:
+def _enter(values: dict[str, Any], key: str, value: Any, node: str) -> None:
+    """Set an official key in ``values``; raise ``NoCounterpart`` if it has none."""
     short = key.rsplit(".", 1)[-1]
     plain = key.replace("OPTIM_VNET.", "OPTIM.")
     if key in FIXED or plain in FIXED:
@@ -170,8 +173,8 @@ def _enter(values: dict, key: str, value, node: str) -> None:
     values[name] = _checked(key, value, values[name])
 
 
-def _checked(key: str, value, default):
-    """Return ``value`` if it is of its default's kind."""
+def _checked(key: str, value: Any, default: Any) -> Any:
+    """Return ``value``; raise ``UserError`` unless it has its default's type."""
     if key.endswith(".CTX_INIT"):  # a bool in ProGrad's and KgCoOp's code
         kinds, wanted = (str, bool, type(None)), "words, True or False"
     elif isinstance(default, bool):

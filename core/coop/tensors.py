@@ -1,13 +1,14 @@
-"""Which tensors of an official checkpoint are trained ones, and what they tell of the settings."""
+"""Recognize the trained tensors of an official checkpoint, its method and its settings."""
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.coop.names import our_name
 
 FROZEN = re.compile(r"(image_encoder|text_encoder)\..*|logit_scale")
-# Names of tensors that are left out, and why.
+# Patterns of tensors that are left out, with the reason.
 LEFT_OUT = (
     (
         r"prompt_learner\.token_(prefix|suffix|midfix)",
@@ -16,9 +17,10 @@ LEFT_OUT = (
     (r"prompt_learner\.ZS_image_encoder\..*", "the teacher's copy of CLIP's image tower"),
     (FROZEN.pattern, "CLIP itself, whose place MODEL.BACKBONE takes"),
 )
-UNUSED = r"prompt_learner\.(bias_vectors|meta_net\.linear1\.\w+)"  # by KgCoOp, which has them
+UNUSED = r"prompt_learner\.(bias_vectors|meta_net\.linear1\.\w+)"  # in KgCoOp's, without effect
 ROUNDED = "; PromptSRC's average has rounded it, so the official result may differ by a little"
-ALIKE = (("CoOp", "ProGrad", "KgCoOp"), ("IVLP", "PromptSRC", "ProMetaR"))  # have the same prompts
+# Methods with the same prompts.
+ALIKE = (("CoOp", "ProGrad", "KgCoOp"), ("IVLP", "PromptSRC", "ProMetaR"))
 
 
 class Sorted(NamedTuple):
@@ -29,13 +31,13 @@ class Sorted(NamedTuple):
     unknown: list[str]
 
 
-def methods_of(names) -> tuple[str, ...]:
+def methods_of(names: Iterable[str]) -> tuple[str, ...]:
     """Return the official methods whose checkpoints have tensors of these names.
 
     CoOp's cannot be told from ProGrad's, nor PromptSRC's from ProMetaR's.
 
     Raises:
-        UserError: no method's have.
+        UserError: no method's checkpoint has.
     """
     names = set(names)
     if any(name.startswith(("prompt_learner.proj.", "prompt_learner.compound")) for name in names):
@@ -57,14 +59,14 @@ def methods_of(names) -> tuple[str, ...]:
 
 
 def fits(method: str, found: tuple[str, ...]) -> bool:
-    """Whether a checkpoint that looks like one of ``found`` can be one of ``method``."""
+    """Return whether a checkpoint of ``method`` can look like one of the methods ``found``."""
     return method in found or any(method in group and set(found) & set(group) for group in ALIKE)
 
 
-def sort_names(method: str, names) -> Sorted:
-    """Tell the trained tensors of an official checkpoint from those that are left out."""
+def sort_names(method: str, names: Iterable[str]) -> Sorted:
+    """Separate the trained tensors of an official checkpoint from those that are left out."""
     left_out: dict[str, list[str]] = {}
-    sorted_ = Sorted({}, left_out, [])
+    names, sorted_ = list(names), Sorted({}, left_out, [])
     whole = any(name.startswith(("prompt_learner.", "image_encoder.")) for name in names)
     for name in names:
         full = name if whole else f"prompt_learner.{name}"  # CoOp's saves its learner alone
@@ -82,8 +84,12 @@ def sort_names(method: str, names) -> Sorted:
     return sorted_
 
 
-def values_held(method: str, shapes: dict[str, tuple[int, ...]]) -> dict:
-    """Return the official settings, by the last part of their keys, that our tensors tell."""
+def values_held(method: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return the official settings that the tensors determine, by the last part of their keys.
+
+    Args:
+        shapes: of the trained tensors, by our name.
+    """
 
     def length(name: str) -> int:
         return shapes[name][-2] if len(shapes.get(name, ())) > 1 else 0

@@ -1,6 +1,7 @@
-"""From the official values of a method to our learner, trainer, options and optimizer."""
+"""Translate the official values of a method to our learner, trainer, options and optimizer."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import DATASETS
@@ -15,13 +16,15 @@ class Official:
 
     method: str
     prompt: str
-    prompt_options: dict
+    prompt_options: dict[str, Any]
     trainer: str = "erm"
-    trainer_options: dict = field(default_factory=dict)
+    trainer_options: dict[str, Any] = field(default_factory=dict)
     optim: Optim = field(default_factory=Optim)
 
 
-def translated(method: str, v: dict, dataset: str, text_layers: int, image_layers: int) -> Official:
+def translated(
+    method: str, v: dict[str, Any], dataset: str, text_layers: int, image_layers: int
+) -> Official:
     """Return our setting for a method with all its official values.
 
     Args:
@@ -31,7 +34,7 @@ def translated(method: str, v: dict, dataset: str, text_layers: int, image_layer
             a prompt depth.
 
     Raises:
-        UserError: the official code would do something here that has no counterpart.
+        UserError: with these values the official code does something without counterpart here.
     """
     optim = Optim(
         lr=float(v["LR"]),
@@ -46,13 +49,13 @@ def translated(method: str, v: dict, dataset: str, text_layers: int, image_layer
     if method in ("CoOp", "CoCoOp", "ProGrad", "KgCoOp"):
         # ProGrad's code base, which says True, puts the sentence at the end of N_CTX vectors.
         words_set_length = phrase and (method == "KgCoOp" or v["CTX_INIT"] is not True)
-        prompt_options = {
+        prompt_options: dict[str, Any] = {
             "n_ctx": len(phrase.split(" ")) if words_set_length else int(v["N_CTX"]),
             "ctx_init": phrase,
         }
         if method != "CoCoOp":
             prompt_options["csc"] = bool(v["CSC"]) and not phrase
-            # KgCoOp has the key, but puts the class name last whatever it says.
+            # KgCoOp has the key, but always puts the class name last.
             position = "end" if method == "KgCoOp" else v["CLASS_TOKEN_POSITION"]
             prompt_options["class_token_position"] = position
         prompt = "cocoop" if method == "CoCoOp" else "coop"
@@ -81,7 +84,8 @@ def translated(method: str, v: dict, dataset: str, text_layers: int, image_layer
     return Official(method, prompt, prompt_options, trainer, trainer_options, optim)
 
 
-def _trainer(method: str, v: dict) -> tuple[str, dict]:
+def _trainer(method: str, v: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return our trainer and its options."""
     if method == "ProGrad":
         return "prograd", {
             "strength": float(v["LOSS.LAMBDA"]),
@@ -105,7 +109,7 @@ def _trainer(method: str, v: dict) -> tuple[str, dict]:
             "fast_adaptation": bool(v["FAST_ADAPTATION"]),
             "mixup_alpha": float(v["MIXUP_ALPHA"]),
             "mixup_beta": float(v["MIXUP_BETA"]),
-            # Its schedule is never stepped, so the first epoch's rate is the rate.
+            # Its schedule is never stepped, so the first epoch's rate remains.
             "gate_lr": float(v["VNET_LR"]),
             "gate_warmup_lr": rate,
         }
@@ -113,10 +117,10 @@ def _trainer(method: str, v: dict) -> tuple[str, dict]:
 
 
 def _phrase(method: str, given: str | bool, dataset: str) -> str:
-    """The words at whose embeddings the context starts, "" for none."""
+    """Return the words at whose embeddings the context starts, "" for none."""
     if not given:
         return ""
-    if method == "KgCoOp":  # it knows them by itself, and so does ProGrad's code base
+    if method == "KgCoOp":  # they are part of its code, and of ProGrad's
         return PHRASE
     if given is not True:
         return given.replace("_", " ")
@@ -131,7 +135,7 @@ def _phrase(method: str, given: str | bool, dataset: str) -> str:
 
 
 def _long_enough(phrase: str, n: int) -> str:
-    """The phrase for ``n`` vectors where the official code uses one for at most four."""
+    """Return the phrase for ``n`` vectors; the official code uses it for at most four."""
     if n > 4:
         return ""
     if phrase and len(phrase.split()) < n:

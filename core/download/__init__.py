@@ -1,4 +1,4 @@
-"""Fetching datasets and checking what is on the disk.
+"""Download datasets, and check those on the disk.
 
 May import: base, data.
 """

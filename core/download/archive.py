@@ -1,4 +1,4 @@
-"""Unpacking tar and zip files that nobody vouches for."""
+"""Unpack tar and zip files of unknown origin safely."""
 
 import gzip
 import re
@@ -11,29 +11,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from softprompt.core.download.disk import CHUNK, SourceError, writing_to
 
 MOST_BYTES = 400_000_000_000  # ImageNet's training pictures are 138 GB
 MOST_FILES = 4_000_000
 MOST_RATIO = 100  # unpacked to packed; pictures hardly shrink
-UNSUSPICIOUS = 100_000_000  # bytes, whatever the ratio
+UNSUSPICIOUS = 100_000_000  # bytes that any archive may unpack to, whatever the ratio
 
 
 class ArchiveError(SourceError):
-    """An archive that is damaged, or asks for what no dataset needs."""
+    """An archive that is damaged, or has entries that no dataset needs."""
 
 
 def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES) -> None:
-    """Unpack the regular files of an archive to ``folder``, which is made.
+    """Unpack the regular files of an archive to a new ``folder``.
 
-    Permissions, owners and times are not taken over. After an error nothing of it is left.
+    Permissions, owners and times are not restored. After an error the folder is removed.
 
     Raises:
-        ArchiveError: it is damaged, has an entry that would land outside ``folder`` or is a link or
-            a device, or unpacks to more than ``most_bytes``, or than ``MOST_RATIO`` times its size.
-        DiskFull: no room is left.
+        ArchiveError: it is damaged, has an entry that is a link or a device or leads outside
+            ``folder``, or unpacks to more than ``most_bytes``, or than ``MOST_RATIO`` times its
+            size.
+        DiskFull: the disk is full.
     """
     folder.mkdir(parents=True)
     try:
@@ -49,7 +50,7 @@ def unpack(archive: Path, folder: Path, most_bytes: int = MOST_BYTES) -> None:
 
 
 class _Budget:
-    """How much an archive may still unpack, counted by the sizes it states, before they come."""
+    """Limit what an archive unpacks to, by the sizes that its entries state."""
 
     def __init__(self, archive: Path, most_bytes: int):
         self.archive = archive
@@ -57,6 +58,7 @@ class _Budget:
         self.bytes = self.files = 0
 
     def spend(self, size: int) -> None:
+        """Count a file before it is unpacked; raise ``ArchiveError`` beyond a limit."""
         self.bytes += size
         self.files += 1
         if self.bytes > self.most:
@@ -66,7 +68,7 @@ class _Budget:
 
 
 def _entries(archive: Path, budget: _Budget) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """Yield path and content of every regular file."""
+    """Return an iterator over path and content of every regular file."""
     with open(archive, "rb") as opened:
         is_zip = opened.read(2) == b"PK"
     return _zip_entries(archive, budget) if is_zip else _tar_entries(archive, budget)
@@ -94,12 +96,16 @@ def _tar_entries(archive: Path, budget: _Budget) -> Iterator[tuple[PurePosixPath
                 raise ArchiveError(f"{archive} has {entry.name!r}, a link or a device")
             if entry.isreg():
                 budget.spend(entry.size)
-                yield path, opened.extractfile(entry)
-        if opened.fileobj.tell() == opened.offset:  # no closing block was read
+                content = opened.extractfile(entry)
+                if content is not None:  # never of a regular file
+                    yield path, content
+        packed: Any = opened.fileobj
+        if packed.tell() == opened.offset:  # no closing block was read
             raise ArchiveError(f"{archive} is cut off")
 
 
 def _checked(name: str, archive: Path) -> PurePosixPath:
+    """Return an entry's path; raise ``ArchiveError`` if it leads outside the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or "\0" in name or re.match("[A-Za-z]:", name):
         raise ArchiveError(f"{archive} has the entry {name!r}, which would land elsewhere")
@@ -107,8 +113,8 @@ def _checked(name: str, archive: Path) -> PurePosixPath:
 
 
 @contextmanager
-def _reading(archive: Path):
-    """Turn what the libraries raise for a damaged archive into one line."""
+def _reading(archive: Path) -> Iterator[None]:
+    """Turn what the libraries raise for a damaged archive into ``ArchiveError``."""
     try:
         yield
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
@@ -117,9 +123,9 @@ def _reading(archive: Path):
         *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, LZMAError),
         *(EOFError, RuntimeError, NotImplementedError, UnicodeError),
     ) as error:
-        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile goes on with each attempt
+        reason = str(error).partition("\n")[0].rstrip(":")  # tarfile appends each attempt
         raise ArchiveError(f"{archive} is damaged, or no archive: {reason}") from None
     except OSError as error:
         if error.errno:
             raise
-        raise ArchiveError(f"{archive} is damaged: {error}") from None  # bz2 says it so
+        raise ArchiveError(f"{archive} is damaged: {error}") from None  # raised by bz2

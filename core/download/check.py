@@ -1,4 +1,4 @@
-"""Whether a disk holds a dataset as published, every picture readable."""
+"""Check that a dataset is on the disk as published and that every picture can be decoded."""
 
 import os
 import signal
@@ -15,27 +15,28 @@ from softprompt.core.base.registry import DATASETS
 from softprompt.core.data.dataset import Item, missing_files
 from softprompt.core.data.sources import SOURCES
 
-AT_ONCE = 64  # pictures that a process is given
+AT_ONCE = 64  # pictures that a process is given at a time
 
 
 class Finding(NamedTuple):
-    """What was found of one dataset; it is in order if ``wrong`` is empty."""
+    """The result for one dataset, which is in order if ``wrong`` is empty."""
 
     name: str
     classes: int
-    counts: tuple[int, ...]  # pictures of train, val and test that should be there
+    counts: tuple[int, ...]  # pictures listed in train, val and test
     missing: list[str]
-    undecodable: list[str] | None  # None: not looked for
+    undecodable: list[str] | None  # None: not checked
     wrong: str
     note: str = ""
 
 
 def check(name: str, root: Path, decode: bool = True, jobs: int = 0) -> Finding:
-    """Look a dataset up on the disk.
+    """Check one dataset.
 
     Args:
+        root: the folder that holds all datasets.
         decode: also read every picture, which takes minutes for a large dataset.
-        jobs: processes that read; 0: one a processor.
+        jobs: processes that read; 0: one per processor.
     """
     entry = SOURCES[name]
     try:
@@ -71,19 +72,19 @@ def check(name: str, root: Path, decode: bool = True, jobs: int = 0) -> Finding:
 
 
 def unreadable(read: Callable, paths: list[str], name: str, jobs: int = 0) -> list[str]:
-    """Return a line for each picture that cannot be decoded, read by several processes."""
+    """Return an error for each picture that cannot be decoded, using several processes."""
     from tqdm import tqdm
 
     jobs = jobs or os.cpu_count() or 1
     parts = iter(paths)
     chunks = list(iter(lambda: list(islice(parts, AT_ONCE)), []))
     lines = []
-    pool = ProcessPoolExecutor(min(jobs, max(1, len(chunks))), initializer=_leave_to_parent)
+    pool = ProcessPoolExecutor(min(jobs, max(1, len(chunks))), initializer=_ignore_interrupts)
     try:
         with tqdm(total=len(paths), desc=name, disable=not sys.stderr.isatty()) as bar:
             answers = pool.map(_read, [read] * len(chunks), chunks)
-            for chunk, found in zip(chunks, answers, strict=True):
-                lines += found
+            for chunk, errors in zip(chunks, answers, strict=True):
+                lines += errors
                 bar.update(len(chunk))
     except BrokenProcessPool:
         raise UserError(
@@ -94,16 +95,16 @@ def unreadable(read: Callable, paths: list[str], name: str, jobs: int = 0) -> li
     return lines
 
 
-def _leave_to_parent() -> None:
-    """Let only the parent answer to the keyboard, in one line."""
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent process, which reports it in one line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _read(read: Callable, paths: list[str]) -> list[str]:
-    found = []
+    errors = []
     for path in paths:
         try:
             read(path)
         except UserError as error:
-            found.append(str(error))
-    return found
+            errors.append(str(error))
+    return errors

@@ -1,4 +1,4 @@
-"""Files that grow: one-line errors, durable renames, checksums, and what an attempt leaves."""
+"""Downloaded files: one-line errors, durable renames, checksums, and partial downloads."""
 
 import errno
 import hashlib
@@ -9,21 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import write_atomically
 
 CHUNK = 1 << 20
 
 
 class SourceError(UserError):
-    """This source cannot serve; another one may."""
+    """This source fails; another one may not."""
 
 
 class DiskFull(UserError):
-    """No room is left, so no other source can help."""
+    """The disk is full, so no other source can help."""
 
 
 @contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """Turn the system's errors of writing to ``place`` into one line."""
+    """Turn the system's errors of writing to ``place`` into ``UserError`` or ``DiskFull``."""
     try:
         yield
     except OSError as error:
@@ -36,7 +37,7 @@ def writing_to(place: Path) -> Iterator[None]:
 
 
 def publish(partial: Path, file: Path) -> None:
-    """Give a finished file or folder its name, durably."""
+    """Rename a finished file or folder to its final name, durably."""
     if partial.is_dir() and hasattr(os, "sync"):
         os.sync()  # once, not for each of a hundred thousand pictures
     partial.replace(file)
@@ -49,6 +50,7 @@ def publish(partial: Path, file: Path) -> None:
 
 
 def sha256_of(file: Path) -> str:
+    """Return the sha256 of a file in hex digits."""
     digest = hashlib.sha256()
     with open(file, "rb") as opened:
         while chunk := opened.read(CHUNK):
@@ -57,7 +59,7 @@ def sha256_of(file: Path) -> str:
 
 
 class Partial:
-    """The bytes of an unfinished download, and a note beside them of where they came from."""
+    """The bytes of an unfinished download, and a JSON note of their origin beside them."""
 
     def __init__(self, file: Path, url: str, sha256: str):
         self.file = file
@@ -67,10 +69,11 @@ class Partial:
         self._note = file.with_name(f"{file.name}.partial.json")
 
     def size(self) -> int:
+        """Return how many bytes are there."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def resumable(self) -> tuple[int, str]:
-        """Return how many bytes can be kept, and the validator that the server must confirm."""
+        """Return how many bytes can be reused, and the validator that the server must confirm."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
             url, validator, sha256 = note["url"], note["validator"], note["sha256"]
@@ -82,13 +85,16 @@ class Partial:
         return (self.size() if same else 0), ""
 
     def remember(self, validator: str) -> None:
+        """Write the note: address, hash, and the server's validator of its content."""
         note = {"url": self.url, "validator": validator, "sha256": self.sha256}
-        self._note.write_text(json.dumps(note), encoding="utf-8")
+        write_atomically(self._note, json.dumps(note))
 
     def drop(self) -> None:
+        """Remove bytes and note."""
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
     def finish(self) -> None:
+        """Rename the complete bytes to the file."""
         publish(self.path, self.file)
         self._note.unlink(missing_ok=True)

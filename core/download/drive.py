@@ -1,4 +1,4 @@
-"""One file from Google Drive, through gdown."""
+"""Download one file from Google Drive with gdown."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,11 @@ SCHEME = "drive:"
 
 
 def fetch_drive(identity: str, file: Path, sha256: str = "") -> None:
-    """Download the file of this id to ``file``; gdown goes on with what an earlier run left.
+    """Download the file of this id to ``file``; gdown resumes the partial file of an earlier run.
 
     Raises:
-        SourceError: Drive refuses, as it does once too many have taken the file on one day.
-        DiskFull: no room is left; the partial file stays.
+        SourceError: Drive refuses, as it does after too many downloads of the file in a day.
+        DiskFull: the disk is full; the partial file is kept.
     """
     import gdown
 
@@ -30,7 +30,7 @@ def fetch_drive(identity: str, file: Path, sha256: str = "") -> None:
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise SourceError(f"{link}: gdown: {reason[:200]}") from None
-        if done is None:  # how older versions say that they failed
+        if done is None:  # older versions return this instead of raising
             raise SourceError(f"{link}: gdown could not download it")
         if sha256 and sha256_of(arrived) != sha256:
             found = sha256_of(arrived)

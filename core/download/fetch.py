@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed after interruptions, checked, and in its place only when complete."""
+"""Download one file over HTTP: resume after interruptions, verify, and rename when complete."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from softprompt.core.base.log import logger
 from softprompt.core.download.disk import (
@@ -18,50 +19,50 @@ from softprompt.core.download.disk import (
 )
 
 TIMEOUT = (15, 60)  # seconds to connect, and between two chunks
-WAITS = (1, 4, 15)  # seconds before the next attempt, after attempts that brought nothing
+WAITS = (1, 4, 15)  # seconds before the next attempt, after attempts without progress
 HEADERS = {
     "User-Agent": "softprompt",
-    "Accept-Encoding": "identity",  # else a range is one of the compressed bytes
+    "Accept-Encoding": "identity",  # else a range counts compressed bytes
 }
 
 
 class _Cut(Exception):
-    """The transfer stopped early; the next attempt goes on."""
+    """The transfer stopped early; the next attempt resumes it."""
 
 
 class _Unreachable(_Cut):
-    """The server did not answer at all."""
+    """The server did not answer."""
 
 
 def fetch(url: str, file: Path, sha256: str = "") -> None:
-    """Download ``url`` to ``file``, going on with what an earlier attempt left.
+    """Download ``url`` to ``file``, resuming an earlier attempt.
 
-    The bytes gather in ``file.partial``. They are kept when a run stops, and used by the next one
-    if the server confirms that its file is still the same, or if ``sha256`` will tell.
+    The bytes are collected in ``file.partial``. They are kept when a run stops, and reused by the
+    next one if the server confirms that its file is unchanged, or if ``sha256`` can verify them.
 
     Raises:
-        SourceError: the server does not have it, keeps failing, or its content is another.
-        DiskFull: no room is left; the partial file stays.
+        SourceError: the server lacks the file, keeps failing, or has other content.
+        DiskFull: the disk is full; the partial file is kept.
     """
     if file.is_file() and (not sha256 or sha256_of(file) == sha256):
         return
     partial = Partial(file, url, sha256)
     resumed = partial.resumable()[0] > 0
     expected = _complete(partial)
-    found = sha256_of(partial.path) if expected else ""
-    if found != expected and resumed:
+    actual = sha256_of(partial.path) if expected else ""
+    if actual != expected and resumed:
         logger.info(f"{file.name}: what was kept belongs to another file; beginning anew")
         partial.drop()
         expected = _complete(partial)
-        found = sha256_of(partial.path) if expected else ""
-    if found != expected:
+        actual = sha256_of(partial.path) if expected else ""
+    if actual != expected:
         partial.drop()
-        raise SourceError(f"{url}: the sha256 of the content is {found}, not {expected}")
+        raise SourceError(f"{url}: the sha256 of the content is {actual}, not {expected}")
     partial.finish()
 
 
 def _complete(partial: Partial) -> str:
-    """Receive all of a file, over as many attempts as bring something, and return its sha256."""
+    """Receive all of a file, over as many attempts as make progress; return its sha256."""
     failures, progress = 0, False
     while True:
         before = partial.size()
@@ -69,9 +70,9 @@ def _complete(partial: Partial) -> str:
             with writing_to(partial.path):
                 return _transfer(partial)
         except _Cut as cut:
-            brought = partial.size() > before
-            failures = 0 if brought else failures + 1
-            progress = progress or brought
+            received = partial.size() > before
+            failures = 0 if received else failures + 1
+            progress = progress or received
             waits = WAITS if progress or not isinstance(cut, _Unreachable) else ()
             if failures > len(waits):
                 raise SourceError(f"{partial.url}: {cut}") from None
@@ -80,7 +81,7 @@ def _complete(partial: Partial) -> str:
 
 
 def _transfer(partial: Partial) -> str:
-    """Receive what is missing and return the sha256 to expect, or "" if nobody knows it."""
+    """Receive the missing bytes; return the expected sha256, "" if it is unknown."""
     import requests
     from urllib3.exceptions import HTTPError
 
@@ -93,7 +94,7 @@ def _transfer(partial: Partial) -> str:
     try:
         with requests.get(partial.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             start, total = _accepted(response, partial, offset, validator)
-            if not start:  # else a note on new bytes could come to stand beside old ones
+            if not start:  # else the new note could end up beside old bytes
                 partial.drop()
             if not start or start != total:
                 partial.remember(_validator(response))
@@ -108,12 +109,14 @@ def _transfer(partial: Partial) -> str:
         raise SourceError(f"{partial.url}: {_reason(error)}") from None
 
 
-def _accepted(response, partial: Partial, offset: int, validator: str) -> tuple[int, int | None]:
-    """Return from which byte on the response fills the file, and the file's whole size or None.
+def _accepted(
+    response: Any, partial: Partial, offset: int, validator: str
+) -> tuple[int, int | None]:
+    """Return the offset at which the response continues, and the file's whole size or None.
 
     Raises:
-        SourceError: the server does not have the file.
-        _Cut: it may answer otherwise next time.
+        SourceError: the server lacks the file.
+        _Cut: another attempt may succeed.
     """
     status = response.status_code
     ranges = re.fullmatch(
@@ -126,8 +129,8 @@ def _accepted(response, partial: Partial, offset: int, validator: str) -> tuple[
     if status == 416 and total == offset > 0:  # nothing is missing
         return offset, total
     if status in (206, 416):
-        found = _validators(response)
-        if validator and found and validator not in found:  # some servers ignore If-Range
+        current = _validators(response)
+        if validator and current and validator not in current:  # some servers ignore If-Range
             partial.drop()
             raise _Cut("the file on the server has changed")
         if status == 206 and ranges and ranges[1] == str(offset):
@@ -139,7 +142,7 @@ def _accepted(response, partial: Partial, offset: int, validator: str) -> tuple[
     raise SourceError(f"{partial.url}: {status} {response.reason}")
 
 
-def _receive(response, path: Path, start: int, total: int | None) -> None:
+def _receive(response: Any, path: Path, start: int, total: int | None) -> None:
     from tqdm import tqdm
 
     with (
@@ -155,7 +158,7 @@ def _receive(response, path: Path, start: int, total: int | None) -> None:
     ):
         opened.seek(start)
         opened.truncate()
-        # Not decoded: some servers call the compression of a .tgz that of the transfer.
+        # Not decoded: some servers declare the compression of a .tgz as that of the transfer.
         for chunk in response.raw.stream(CHUNK, decode_content=False):
             opened.write(chunk)
             bar.update(len(chunk))
@@ -165,17 +168,18 @@ def _receive(response, path: Path, start: int, total: int | None) -> None:
             raise _Cut("the server closed the connection early")
 
 
-def _validators(response) -> list[str]:
-    found = [response.headers.get(name, "") for name in ("ETag", "Last-Modified")]
-    return [value for value in found if value and not value.startswith("W/")]
+def _validators(response: Any) -> list[str]:
+    """Return the response's strong validators."""
+    values = [response.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+    return [value for value in values if value and not value.startswith("W/")]
 
 
-def _validator(response) -> str:
+def _validator(response: Any) -> str:
     return next(iter(_validators(response)), "")
 
 
-def _hub_sha256(response) -> str:
-    """Return the sha256 that Hugging Face states of a large file, in the answer that redirects."""
+def _hub_sha256(response: Any) -> str:
+    """Return the sha256 of a large file that Hugging Face states in the redirect, or ""."""
     for step in (*response.history, response):
         value = step.headers.get("X-Linked-ETag", "").strip('"')
         if re.fullmatch(r"[0-9a-f]{64}", value):
@@ -184,6 +188,7 @@ def _hub_sha256(response) -> str:
 
 
 def _check_room(partial: Partial, start: int, total: int | None) -> None:
+    """Raise ``DiskFull`` if the rest of the file does not fit."""
     free = shutil.disk_usage(partial.path.parent).free
     if total is not None and total - start > free:
         raise DiskFull(
@@ -193,8 +198,9 @@ def _check_room(partial: Partial, start: int, total: int | None) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost reason of a failed request, without the request itself."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
-    text = (str(error).splitlines() or [type(error).__name__])[0]
+    """Return the innermost reason of a failed request, without the request itself."""
+    cause: BaseException = error
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    text = (str(cause).splitlines() or [type(cause).__name__])[0]
     return re.sub(r"^\[Errno -?\d+\] ", "", text.rpartition(": ")[2])

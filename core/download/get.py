@@ -1,4 +1,4 @@
-"""Getting one dataset: its pictures, its split, and nothing that is there already."""
+"""Download one dataset: its pictures and its split, unless they are there already."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,15 +23,15 @@ from softprompt.core.download.place import WORK, absent_parts, has_split, place,
 def get(
     name: str, root: Path, own: File | None = None, mirror: str = "", make: bool = False
 ) -> Dataset:
-    """Have a dataset in ``root`` in CoOp's layout, and return it, looked up on the disk.
+    """Download a dataset to ``root`` in CoOp's layout if necessary, check and return it.
 
     Args:
-        own: take this archive instead of the known ones.
-        mirror: an address below which the known archives are looked for first.
+        own: use this archive instead of the known ones.
+        mirror: an address below which the known archives are tried first.
         make: make a split if CoOp's is missing and cannot be shipped.
 
     Raises:
-        UserError: no source serves, the disk is full, or what is there is incomplete.
+        UserError: all sources fail, the disk is full, or the dataset is incomplete.
     """
     entry, cls = SOURCES[name], DATASETS[name]
     folder = root / entry.folder
@@ -42,8 +42,8 @@ def get(
         if not issubclass(cls, SplitFileDataset) or has_split(cls, folder):
             with suppress(UserError):  # a disk that others have filled need not be writable
                 write_packaged(entry, folder, cls)
-            return _looked_up(name, root, cls)
-    with _alone(folder) as work:
+            return _checked(name, root, cls)
+    with _locked(folder) as work:
         problem = _published_split(cls, folder) if not make else ""
         if not absent_parts(entry, root):
             pass  # another run has put them there
@@ -56,7 +56,7 @@ def get(
             if not make:
                 raise UserError(problem)
             make_split(name, entry, root, cls)
-        dataset = _looked_up(name, root, cls)
+        dataset = _checked(name, root, cls)
         shutil.rmtree(work, ignore_errors=True)
         return dataset
 
@@ -89,7 +89,7 @@ def _get_pictures(
     folder = root / entry.folder
     failures = []
     for file in sources_of(entry, own, mirror):
-        given = _at_hand(file, folder)
+        given = _existing(file, folder)
         archive = given or folder / WORK / file.name
         try:
             logger.info(f"{name}: {given or file.url}")
@@ -114,8 +114,8 @@ def _get_pictures(
     )
 
 
-def _at_hand(file: File, folder: Path) -> Path | None:
-    """Return the archive that the user has already: the one named, or one put in the folder."""
+def _existing(file: File, folder: Path) -> Path | None:
+    """Return the archive if the user has it already: the file named, or one in the folder."""
     places = [folder / file.name, folder / _basename(file)]
     if "://" not in file.url and not file.url.startswith(SCHEME):
         places.insert(0, Path(file.url).expanduser())
@@ -123,6 +123,7 @@ def _at_hand(file: File, folder: Path) -> Path | None:
 
 
 def fetch_any(file: File, target: Path) -> None:
+    """Download an archive from Google Drive or over HTTP."""
     if file.url.startswith(SCHEME):
         fetch_drive(file.url.removeprefix(SCHEME), target, file.sha256)
     else:
@@ -130,7 +131,7 @@ def fetch_any(file: File, target: Path) -> None:
 
 
 def _published_split(cls: type[Dataset], folder: Path) -> str:
-    """Fetch the split file that cannot be shipped, or return why it is not to be had."""
+    """Download the split file that cannot be shipped; return why that failed, or ""."""
     if not issubclass(cls, SplitFileDataset) or has_split(cls, folder):
         return ""
     arrived = folder / WORK / cls.split_file
@@ -148,7 +149,8 @@ def _published_split(cls: type[Dataset], folder: Path) -> str:
     return ""
 
 
-def _looked_up(name: str, root: Path, cls: type[Dataset]) -> Dataset:
+def _checked(name: str, root: Path, cls: type[Dataset]) -> Dataset:
+    """Return the dataset on the disk; raise ``UserError`` if it is incomplete."""
     try:
         dataset = cls(root)
         splits = dataset.splits()
@@ -164,8 +166,8 @@ def _looked_up(name: str, root: Path, cls: type[Dataset]) -> Dataset:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[Path]:
-    """Wait until no other run is at work here, which then finds what that one did."""
+def _locked(folder: Path) -> Iterator[Path]:
+    """Lock a dataset's folder against other downloads; yield the folder for temporary files."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / f"{WORK}.lock")
@@ -180,10 +182,10 @@ def _alone(folder: Path) -> Iterator[Path]:
     try:
         work.mkdir(exist_ok=True)
         yield work
-        # Only now that nothing is left to do: a waiting run may hold on to the file that goes.
+        # Only after success: another run may be waiting for this file's lock.
         with suppress(OSError):
             Path(lock.lock_file).unlink()
     finally:
         with suppress(OSError):
-            work.rmdir()  # if nothing is kept
+            work.rmdir()  # if it is empty
         lock.release()

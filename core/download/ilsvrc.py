@@ -1,4 +1,4 @@
-"""ImageNet from the archives that its site gives to those who have an account."""
+"""Unpack ImageNet from the archives that its site gives to users with an account."""
 
 import shutil
 from pathlib import Path
@@ -10,15 +10,15 @@ from softprompt.core.download.disk import publish
 from softprompt.core.download.place import WORK
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
-DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"  # says which class a validation picture is of
+DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"  # has the class of each validation picture
 SITE = "https://image-net.org/download-images.php"
 
 
 def arrange(root: Path) -> None:
-    """Unpack what is there of ImageNet's archives to ``ROOT/imagenet/images/{train,val}``.
+    """Unpack those of ImageNet's archives that exist to ``ROOT/imagenet/images/{train,val}``.
 
     Raises:
-        UserError: they are missing; the line says which, from where, and where they go.
+        UserError: one is missing; the message says which, its source, and its place.
     """
     folder = root / "imagenet"
     images, work = folder / "images", folder / WORK
@@ -49,7 +49,7 @@ def _arrange_val(folder: Path, work: Path) -> None:
     for picture, wnid in zip(pictures, wnids, strict=True):
         (tree / wnid).mkdir(exist_ok=True)
         picture.rename(tree / wnid / picture.name)
-    _appear(tree, folder / "images" / "val")
+    _publish(tree, folder / "images" / "val")
 
 
 def _arrange_train(folder: Path, work: Path) -> None:
@@ -59,10 +59,10 @@ def _arrange_train(folder: Path, work: Path) -> None:
     for archive in sorted(tree.glob("n*.tar")):
         unpack(archive, tree / archive.stem)
         archive.unlink()
-    _appear(tree, folder / "images" / "train")
+    _publish(tree, folder / "images" / "train")
 
 
-def _appear(tree: Path, place: Path) -> None:
+def _publish(tree: Path, place: Path) -> None:
     place.parent.mkdir(exist_ok=True)
     publish(tree, place)
 
@@ -76,7 +76,7 @@ def val_wnids(devkit: Path, work: Path) -> list[str]:
     """Return the WordNet id of each validation picture, in the order of their names.
 
     Raises:
-        UserError: it is another archive.
+        UserError: ``devkit`` is another archive.
     """
     from torchvision.datasets.imagenet import load_meta_file, parse_devkit_archive
 

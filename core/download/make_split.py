@@ -1,14 +1,15 @@
-"""A split made by CoOp's rules from a seed, for a dataset whose published split is not at hand."""
+"""Make a split by CoOp's rules from a seed, for a dataset whose published split is missing."""
 
 import json
 import random
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import write_atomically
 from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import SPLITS, read_lines
 from softprompt.core.data.pictures import list_folders, list_pictures
-from softprompt.core.data.sources import Entry
+from softprompt.core.data.sources import Entry, File
 from softprompt.core.data.splits import SplitFileDataset
 from softprompt.core.download.disk import publish, writing_to
 from softprompt.core.download.fetch import fetch
@@ -21,28 +22,27 @@ Row = tuple[str, int, str]  # path, label, class name
 
 
 def make_split(name: str, entry: Entry, root: Path, cls: type[SplitFileDataset]) -> None:
-    """Write a split file; runs recognize that it is not the published one and say so.
+    """Write a split file; runs recognize that it is not the published one and report it.
 
     Raises:
-        UserError: there is no rule for this dataset, or its lists are not to be had.
+        UserError: the dataset's lists cannot be downloaded.
     """
     folder = root / entry.folder
     generator = random.Random(SEED)
     if entry.lists is None:
         tables = by_folder(folder / cls.images, generator)
     else:
-        _fetch_lists(entry, folder)
+        _fetch_lists(entry.lists, folder)
         tables = by_lists(folder, generator)
-    partial, file = folder / WORK / cls.split_file, folder / cls.split_file
+    file = folder / cls.split_file
     with writing_to(file):
         content = {"note": NOTE.format(SEED), **tables}
-        partial.write_text(json.dumps(content, indent=4), encoding="utf-8")
-        publish(partial, file)
+        write_atomically(file, json.dumps(content, indent=4), sync=True)
     logger.warning(f"{name}: {file} was {NOTE.format(SEED)}; numbers differ from published ones")
 
 
 def by_folder(images: Path, generator: random.Random) -> dict[str, list[Row]]:
-    """CoOp's rule for datasets without official splits: 50/20/30 percent of each class folder."""
+    """Split each class folder 50/20/30 percent, as CoOp does without an official split."""
     tables: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for label, classname in enumerate(list_folders(images)):
         names = list_pictures(images / classname)
@@ -55,7 +55,7 @@ def by_folder(images: Path, generator: random.Random) -> dict[str, list[Row]]:
 
 
 def by_lists(folder: Path, generator: random.Random) -> dict[str, list[Row]]:
-    """CoOp's rule for SUN397: its first official partition, of whose training part 20% are val."""
+    """Use SUN397's first official partition, with 20% of its training part as val, as CoOp does."""
     labels = {line: label for label, line in enumerate(read_lines(folder / "ClassName.txt"))}
     training = _listed(folder / "Training_01.txt", labels)
     by_label: dict[int, list[Row]] = {}
@@ -71,7 +71,7 @@ def by_lists(folder: Path, generator: random.Random) -> dict[str, list[Row]]:
 
 
 def _listed(file: Path, labels: dict[str, int]) -> list[Row]:
-    """Read lines such as /i/ice_rink/indoor/sun_x.jpg, of the class "indoor ice_rink"."""
+    """Return the rows of lines such as /i/ice_rink/indoor/sun_x.jpg, class "indoor ice_rink"."""
     rows = []
     for line in read_lines(file):
         scene = line.rpartition("/")[0]
@@ -85,16 +85,16 @@ def _listed(file: Path, labels: dict[str, int]) -> list[Row]:
 LISTS = ("ClassName.txt", "Training_01.txt", "Testing_01.txt")
 
 
-def _fetch_lists(entry: Entry, folder: Path) -> None:
+def _fetch_lists(lists: File, folder: Path) -> None:
     from softprompt.core.download.archive import unpack
 
     if all((folder / name).is_file() for name in LISTS):
         return
-    archive, tree = folder / WORK / entry.lists.name, folder / WORK / "lists"
-    fetch(entry.lists.url, archive, entry.lists.sha256)
+    archive, tree = folder / WORK / lists.name, folder / WORK / "lists"
+    fetch(lists.url, archive, lists.sha256)
     unpack(archive, tree)
     for name in LISTS:
-        found = next(tree.rglob(name), None)
-        if found is None:
-            raise UserError(f"{entry.lists.url} has no {name} in it")
-        publish(found, folder / name)
+        file = next(tree.rglob(name), None)
+        if file is None:
+            raise UserError(f"{lists.url} has no {name} in it")
+        publish(file, folder / name)

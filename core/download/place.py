@@ -1,9 +1,10 @@
-"""From an archive to CoOp's layout: unpacked beside its place, proved, then renamed into it."""
+"""Put an archive into CoOp's layout: unpack it beside its place, verify it, then rename it."""
 
 import shutil
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import write_atomically
 from softprompt.core.data.dataset import Dataset
 from softprompt.core.data.sources import Entry
 from softprompt.core.data.splits import PUBLISHED, SplitFileDataset, read_bytes
@@ -14,18 +15,19 @@ WORK = ".download"  # in the dataset's folder, so on the same disk
 
 
 def absent_parts(entry: Entry, root: Path) -> list[str]:
+    """Return the files and folders of a dataset that are missing below ``root``."""
     folder = root / entry.folder
     return [part for part, *_ in entry.parts if not (folder / part).exists()]
 
 
 def place(archive: Path, entry: Entry, root: Path, cls: type[Dataset], exact: bool) -> None:
-    """Put the pictures of an archive where ``cls`` looks for them, and a split file that it holds.
+    """Move the pictures of an archive, and a split file in it, to where ``cls`` expects them.
 
     Args:
-        exact: the pictures must be as many as published.
+        exact: the number of pictures must be the published one.
 
     Raises:
-        ArchiveError: it is damaged, or not all of the dataset is in it; nothing was put there.
+        ArchiveError: it is damaged or incomplete; nothing was moved.
     """
     folder = root / entry.folder
     tree, stage = folder / WORK / "unpacked", folder / WORK / "stage"
@@ -41,7 +43,7 @@ def place(archive: Path, entry: Entry, root: Path, cls: type[Dataset], exact: bo
         names = [part for part, *_ in entry.parts]
         split = _place_split(cls, tree, staged, folder)
         write_packaged(entry, staged, cls)
-        _prove(archive, entry, stage, cls, exact)
+        _verify(archive, entry, stage, cls, exact)
         with writing_to(folder):
             for part in [*names, *split]:
                 if not (folder / part).exists():
@@ -53,20 +55,20 @@ def place(archive: Path, entry: Entry, root: Path, cls: type[Dataset], exact: bo
 
 
 def _find(tree: Path, entry: Entry, archive: Path) -> dict[str, Path]:
-    """Return where in an unpacked archive the parts stand, side by side at whatever depth."""
-    found = _side_by_side(tree, entry.parts)
-    if found is None:  # Caltech's archive holds one of the pictures
+    """Return the places of the parts in an unpacked archive: side by side, at any depth."""
+    parts = _side_by_side(tree, entry.parts)
+    if parts is None:  # Caltech's archive contains another archive with the pictures
         aliases = {alias for part in entry.parts for alias in part}
         for number, inner in enumerate(sorted(tree.rglob("*"))):
             if inner.is_file() and inner.name.split(".")[0] in aliases:
                 unpack(inner, tree / f"inner-{number}")
                 inner.unlink()
-        found = _side_by_side(tree, entry.parts)
-    if found is None:
+        parts = _side_by_side(tree, entry.parts)
+    if parts is None:
         wanted = ", ".join(part for part, *_ in entry.parts)
         there = sorted(path.name for path in tree.iterdir())
         raise ArchiveError(f"{archive} has no {wanted} in it, but {', '.join(there[:5])}")
-    return found
+    return parts
 
 
 def _side_by_side(tree: Path, parts: tuple[tuple[str, ...], ...]) -> dict[str, Path] | None:
@@ -87,7 +89,7 @@ def _side_by_side(tree: Path, parts: tuple[tuple[str, ...], ...]) -> dict[str, P
 
 
 def _place_split(cls: type[Dataset], tree: Path, staged: Path, folder: Path) -> list[str]:
-    """Stage the split file that counts: the disk's own, else the archive's."""
+    """Stage the split file to use, the disk's or else the archive's; return what to move."""
     names = ["classnames.txt"]
     if issubclass(cls, SplitFileDataset):
         names = [cls.split_file]
@@ -101,9 +103,10 @@ def _place_split(cls: type[Dataset], tree: Path, staged: Path, folder: Path) -> 
     return []
 
 
-def _prove(archive: Path, entry: Entry, stage: Path, cls: type[Dataset], exact: bool) -> None:
+def _verify(archive: Path, entry: Entry, stage: Path, cls: type[Dataset], exact: bool) -> None:
+    """Raise ``ArchiveError`` unless ``cls`` finds all its pictures in ``stage``."""
     if issubclass(cls, SplitFileDataset) and not has_split(cls, stage / entry.folder):
-        return  # nobody knows yet which pictures are needed
+        return  # it is not known yet which pictures are needed
     try:
         dataset = cls(stage)
         counts = tuple(len(items) for items in dataset.splits().values())
@@ -114,18 +117,17 @@ def _prove(archive: Path, entry: Entry, stage: Path, cls: type[Dataset], exact: 
 
 
 def has_split(cls: type[SplitFileDataset], folder: Path) -> bool:
+    """Return whether the split file is in ``folder`` or comes with the package."""
     return (folder / cls.split_file).is_file() or (PUBLISHED / f"{cls.split_file}.gz").is_file()
 
 
 def write_packaged(entry: Entry, folder: Path, cls: type[Dataset]) -> None:
-    """Put the files that come with the package beside the pictures, as CoOp's own code wants it."""
+    """Copy the package's files beside the pictures, where CoOp's own code expects them."""
     names = list(entry.package)
     if issubclass(cls, SplitFileDataset):
         names.append(cls.split_file)
     for name in names:
         packed, file = PUBLISHED / f"{name}.gz", folder / name.removeprefix("imagenet_")
         if packed.is_file() and not file.exists():
-            partial = file.with_name(f".{file.name}.partial")
             with writing_to(file):
-                partial.write_bytes(read_bytes(packed))
-                publish(partial, file)
+                write_atomically(file, read_bytes(packed), sync=True)

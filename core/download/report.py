@@ -1,4 +1,4 @@
-"""What tools/download.py prints."""
+"""The tables that the download command prints."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from softprompt.core.download.check import Finding
 from softprompt.core.download.get import sources_of
 from softprompt.core.download.place import absent_parts
 
-SHOWN = 10  # pictures named below the table, of each dataset
+SHOWN = 10  # pictures named below the table, per dataset
 
 
 def listing(names: list[str]) -> str:
-    """Size, licence and source of datasets."""
+    """Return a table of size, licence and source of datasets."""
     rows = []
     for name in names:
         entry = SOURCES[name]
@@ -25,7 +25,7 @@ def listing(names: list[str]) -> str:
 
 
 def plan(names: list[str], root: Path, own: File | None, mirror: str) -> str:
-    """What would be fetched, in the order in which it is tried, and where it would go."""
+    """Return what would be downloaded, in the order in which it is tried, and its destination."""
     lines = []
     for name in names:
         entry = SOURCES[name]
@@ -41,7 +41,7 @@ def plan(names: list[str], root: Path, own: File | None, mirror: str) -> str:
 
 
 def verdict(findings: list[Finding]) -> str:
-    """The table of ``--check``, and below it what is wrong."""
+    """Return the table of ``--check``, and below it the problems."""
     rows = []
     for found in findings:
         decoded = "-" if found.undecodable is None else len(found.undecodable)

@@ -1,8 +1,8 @@
-"""Checkpoints: the trained prompts in one file, what resuming needs besides in a second one.
+"""Checkpoints: the trained prompts in one file, the rest of the training state in a second one.
 
-Both are written to a hidden folder that is then renamed to ``epoch-N``, so at every moment either
-both of an epoch exist or neither. The prompt file is safetensors whose header holds, as JSON, all
-that is needed to use the prompts: learner, options, class names, template and backbone.
+Both are written to a hidden folder that is then renamed to ``epoch-N``, so of an epoch always
+either both exist or neither. The prompt file is safetensors; its header holds, as JSON, everything
+needed to use the prompts: learner, options, class names, template and backbone.
 """
 
 import json
@@ -39,8 +39,9 @@ def save(
 
     Args:
         epoch: number of completed epochs, N.
-        state: what resuming needs besides the prompts: tensors and plain values only.
-        keep_every: leave the prompts of every so many epochs in place; 0: only the last ones.
+        meta: the header of the prompt file.
+        state: what else resuming needs, tensors and plain values only.
+        keep_every: keep the prompts of every so many epochs; 0: only the last ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".epoch-{epoch}.partial"
@@ -67,62 +68,70 @@ def save(
 
 def epochs(folder: Path) -> list[tuple[int, Path]]:
     """Return the complete checkpoints of a run, oldest first."""
-    found = []
+    complete = []
     for place in folder.glob("epoch-*"):
         number = place.name.removeprefix("epoch-")
         if number.isdigit() and (place / PROMPTS).is_file():
-            found.append((int(number), place))
-    return sorted(found)
+            complete.append((int(number), place))
+    return sorted(complete)
 
 
 def resume_state(folder: Path) -> tuple[int, dict[str, Tensor], dict] | None:
     """Return (epochs done, prompts, state) of the latest checkpoint, or None if there is none.
 
     Raises:
-        UserError: there are prompts alone, as in an imported run.
+        UserError: there are only prompts, as in an imported run.
     """
-    there = epochs(folder)
-    for epoch, place in reversed(there):
+    complete = epochs(folder)
+    for epoch, place in reversed(complete):
         if (place / RESUME).is_file():
             prompts, _ = load_prompts(place / PROMPTS)
             return epoch, prompts, torch.load(place / RESUME, weights_only=True)
-    if there:
+    if complete:
         raise UserError(
-            f"{there[-1][1]} holds prompts, but nothing to resume their training from; train in "
+            f"{complete[-1][1]} holds prompts, but nothing to resume their training from; train in "
             "another --output-dir"
         )
     return None
 
 
 def finish(folder: Path) -> None:
-    """Remove what only resuming needed."""
+    """Remove what only resuming needed, after the last epoch."""
     for file in folder.glob(f"epoch-*/{RESUME}"):
         file.unlink()
     for place in folder.glob("*epoch-*"):
         if not (place / PROMPTS).is_file() or place.name.startswith("."):
-            shutil.rmtree(place)  # half written, or half removed
+            shutil.rmtree(place)  # interrupted while it was written or removed
 
 
 def find_prompts(run: Path, epoch: int = 0) -> Path:
-    """Return the prompt file of a run's last epoch, or of ``epoch`` if that was kept."""
+    """Return the prompt file of a run's last epoch, or of ``epoch`` if that was kept.
+
+    Args:
+        run: the run's folder, or the file itself.
+        epoch: 0: the last one.
+
+    Raises:
+        UserError: there is none.
+    """
     if run.is_file():
         return run
-    there = dict(epochs(run / "checkpoints"))
-    if not there:
+    complete = dict(epochs(run / "checkpoints"))
+    if not complete:
         raise UserError(f"no prompts in {run}: a run's folder holds checkpoints/epoch-N/{PROMPTS}")
-    if epoch and epoch not in there:
+    if epoch and epoch not in complete:
         raise UserError(
-            f"no prompts of epoch {epoch} in {run}; there are {', '.join(map(str, there))} "
+            f"no prompts of epoch {epoch} in {run}; there are {', '.join(map(str, complete))} "
             "(TRAIN.CHECKPOINT_FREQ keeps more)"
         )
-    return there[epoch or max(there)] / PROMPTS
+    return complete[epoch or max(complete)] / PROMPTS
 
 
 def load_prompts(file: Path) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors of a prompt file and what its header says.
+    """Return the tensors and the header of a prompt file.
 
     Raises:
-        UserError: it is no prompt file.
+        UserError: it is none.
     """
     try:
         with safe_open(file, framework="pt") as opened:
@@ -136,7 +145,7 @@ def load_prompts(file: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def load_into(learner: torch.nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
-    """Copy a file's tensors into a learner that has exactly these.
+    """Load a file's tensors into a learner with exactly these names and shapes.
 
     Raises:
         UserError: a name or shape differs.
@@ -152,17 +161,8 @@ def load_into(learner: torch.nn.Module, tensors: dict[str, Tensor], file: Path) 
     learner.load_state_dict(tensors, strict=True)
 
 
-def _sync(path: Path) -> None:
-    """Make a file or a rename durable before the next step relies on it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, ...]) -> dict:
-    """What a prompt file's header says beside its epoch."""
+    """Return the header of a prompt file, except for its epoch."""
     backbone = cfg.MODEL.BACKBONE
     return {
         "learner": cfg.PROMPT.NAME.lower(),
@@ -174,3 +174,12 @@ def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, .
         "backbone": {"name": backbone.NAME, "weights": backbone.PRETRAINED or RANDOM},
         "config": settings(cfg),
     }
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a rename in a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

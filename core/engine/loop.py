@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, each recorded, each epoch saved so that it can go on."""
+"""The training loop: record every step, and save a checkpoint to resume from after each epoch."""
 
 import time
 from pathlib import Path
@@ -9,6 +9,7 @@ from softprompt.core.base import parallel
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import derive
 from softprompt.core.data.batches import Batches
+from softprompt.core.data.stored import FixedViews
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.recorder import Recorder, check_finite
 from softprompt.core.engine.trainer import Trainer
@@ -18,7 +19,7 @@ ADVICE = "the last good epoch is saved; a smaller OPTIM.LR or MODEL.PRECISION fp
 
 def fit(
     trainer: Trainer,
-    batches: Batches,
+    batches: Batches | FixedViews,
     *,
     folder: Path,
     seed: int,
@@ -26,20 +27,25 @@ def fit(
     print_every: int = 10,
     keep_every: int = 0,
 ) -> float:
-    """Train a prepared trainer, or go on with it, to its last epoch; return the seconds in all.
+    """Train a prepared trainer to its last epoch, after its latest checkpoint if there is one.
 
     Args:
-        folder: the run's folder, which may hold checkpoints of it.
-        meta: what the prompt files' headers say.
+        folder: the run's folder, which may hold checkpoints.
+        seed: of the random numbers that the method draws.
+        meta: the header of the prompt files.
+        print_every: batches between two progress lines.
         keep_every: keep the prompts of every so many epochs; 0: only the last ones.
+
+    Returns:
+        The seconds of training, those before an interruption included.
 
     Raises:
         UserError: a logged term is NaN or infinite.
     """
     epochs = trainer.optim.epochs
-    torch.manual_seed(derive(seed, "method"))  # what the method itself draws
-    place = folder / "checkpoints"
-    start, seconds = _restore(trainer, place)
+    torch.manual_seed(derive(seed, "method"))
+    checkpoints = folder / "checkpoints"
+    start, seconds = _restore(trainer, checkpoints)
     if start >= epochs:
         return seconds
 
@@ -63,13 +69,13 @@ def fit(
             seconds += time.perf_counter() - began
             recorder.flush()
             if parallel.is_main_process():
-                state = _state(trainer, seconds)
-                checkpoint.save(place, epoch + 1, learner.state_dict(), meta, state, keep_every)
+                state, prompts = _state(trainer, seconds), learner.state_dict()
+                checkpoint.save(checkpoints, epoch + 1, prompts, meta, state, keep_every)
     return seconds
 
 
 def _state(trainer: Trainer, seconds: float) -> dict:
-    """All that a step depends on, but the prompts themselves."""
+    """Return everything that later steps depend on except the prompts themselves."""
     own = {k: v for k, v in trainer.state_dict().items() if not k.startswith("model.")}
     state = {
         "trainer": own,
@@ -82,12 +88,13 @@ def _state(trainer: Trainer, seconds: float) -> dict:
     return state
 
 
-def _restore(trainer: Trainer, place: Path) -> tuple[int, float]:
-    found = checkpoint.resume_state(place)
-    if found is None:
+def _restore(trainer: Trainer, checkpoints: Path) -> tuple[int, float]:
+    """Load the latest checkpoint; return the epochs and seconds that it took, 0 without one."""
+    saved = checkpoint.resume_state(checkpoints)
+    if saved is None:
         return 0, 0.0
-    epoch, prompts, state = found
-    checkpoint.load_into(trainer.model.learner, prompts, place)
+    epoch, prompts, state = saved
+    checkpoint.load_into(trainer.model.learner, prompts, checkpoints)
     prefixed = {f"model.learner.{name}": value for name, value in prompts.items()}
     trainer.load_state_dict(prefixed | state["trainer"])
     for name, optimizer in trainer.optimizers.items():

@@ -1,4 +1,4 @@
-"""The optimizer and the learning-rate schedule that ``OPTIM`` describes."""
+"""The optimizer and the learning-rate schedule of the configuration's ``OPTIM`` node."""
 
 import math
 from collections.abc import Iterable
@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from yacs.config import CfgNode
 
 
 @dataclass(frozen=True)
 class Optim:
-    """What ``OPTIM`` says, with CoOp's settings as defaults."""
+    """The settings of an optimizer and its schedule; CoOp's are the defaults."""
 
     name: str = "sgd"
     lr: float = 0.002
@@ -24,7 +25,8 @@ class Optim:
     warmup_lr: float = 1e-5
 
     @classmethod
-    def from_config(cls, node) -> "Optim":
+    def from_config(cls, node: CfgNode) -> "Optim":
+        """Return the settings of the configuration's node ``OPTIM``."""
         return cls(
             name=node.NAME,
             lr=node.LR,
@@ -39,10 +41,11 @@ class Optim:
         )
 
     def with_(self, **changes) -> "Optim":
-        """The same settings but for ``changes``, for a method's second optimizer."""
+        """Return the same settings with ``changes``, for a method's second optimizer."""
         return replace(self, **changes)
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Return a new optimizer of these parameters."""
         if self.name == "adamw":
             return torch.optim.AdamW(
                 parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
@@ -56,10 +59,10 @@ class Optim:
         )
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0, as Dassl's schedule gives it.
+        """Return the learning rate of an epoch, counted from 0, by Dassl's schedule.
 
-        Warm-up epochs run at a constant rate; then the cosine starts at its top and is stretched
-        over *all* epochs, so it never reaches 0: ``lr (1 + cos(pi (e - warm-up) / epochs)) / 2``.
+        Warm-up epochs have a constant rate; then a cosine starts at its top, stretched over *all*
+        epochs, so it never reaches 0: ``lr (1 + cos(pi (e - warm-up) / epochs)) / 2``.
         """
         if epoch < self.warmup_epochs:
             return self.warmup_lr

@@ -1,4 +1,4 @@
-"""Trained prompts on pictures of one's own, with the class names of their run or any others."""
+"""Classify picture files by the prompts of a run, with its class names or any others."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,20 +20,22 @@ from softprompt.core.engine.evaluate import Classifier
 
 
 class Prediction(NamedTuple):
+    """The probabilities of the classes for one picture file."""
+
     file: str
     probabilities: Tensor | None  # (classes,), on the CPU; None: the picture cannot be read
-    error: str = ""
+    error: str = ""  # why not
 
 
 class Predictor:
-    """The prompts of a run, as a classifier of picture files; it needs no dataset."""
+    """A classifier of picture files by the prompts of a run, which needs no dataset."""
 
     def __init__(self, run: str | Path, classnames: Iterable[str] = (), pairs: Iterable[str] = ()):
         """Load the prompts of a run's last epoch.
 
         Args:
             run: the run's folder, or a prompt file.
-            classnames: the classes to choose from; (): those that the prompts were trained for.
+            classnames: the classes to choose from; empty: those that the prompts were trained for.
             pairs: ``[KEY, VALUE ...]`` to change in the run's configuration.
 
         Raises:
@@ -42,10 +44,11 @@ class Predictor:
         file = checkpoint.find_prompts(Path(run).expanduser())
         tensors, header = checkpoint.load_prompts(file)
         cfg = load_config(flags=flat_of(header["config"]), pairs=list(pairs))
-        self.classnames = tuple(classnames) or tuple(header["classnames"])
+        trained: tuple[str, ...] = tuple(header["classnames"])
+        self.classnames = tuple(classnames) or trained
         _check_classnames(self.classnames)
         self.clip = configured_clip(cfg)
-        learner = build_learner(cfg, self.clip, tuple(header["classnames"]))
+        learner = build_learner(cfg, self.clip, trained)
         checkpoint.load_into(learner, tensors, file)
         self.model = PromptedCLIP(self.clip, learner, self.classnames)
         preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
@@ -55,28 +58,31 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, files: Iterable[str]) -> Iterator[Prediction]:
-        """Yield a prediction for each picture file, in their order."""
+        """Yield a prediction for each picture file, in their order; files may not exist."""
         files, read = list(files), FileReader("")
         classifier = Classifier(self.model)
         for start in range(0, len(files), self.batch_size):
-            images, errors = {}, {}
+            images: dict[str, Tensor] = {}
+            errors: dict[str, str] = {}
             for file in files[start : start + self.batch_size]:
                 try:
                     images[file] = self.transform(read(file))
                 except UserError as error:
                     errors[file] = str(error)
-            found = {}
+            probabilities: dict[str, Tensor] = {}
             if images:
                 batch = torch.stack(list(images.values())).to(self.clip.device)
-                found = dict(zip(images, classifier(batch, {}).softmax(dim=-1).cpu(), strict=True))
+                rows = classifier(batch, {}).softmax(dim=-1).cpu()
+                probabilities = dict(zip(images, rows, strict=True))
             for file in files[start : start + self.batch_size]:
-                yield Prediction(file, found.get(file), errors.get(file, ""))
+                yield Prediction(file, probabilities.get(file), errors.get(file, ""))
 
 
 def _check_classnames(classnames: tuple[str, ...]) -> None:
     if not classnames:
         raise UserError("this run was imported without class names; give those to choose from")
-    if len(classnames) < 2:
-        raise UserError(f"{classnames[0]!r} is one class; give at least two to choose from")
+    first, *others = classnames
+    if not others:
+        raise UserError(f"{first!r} is one class; give at least two to choose from")
     if not all(name.strip() for name in classnames):
         raise UserError("one of the class names is empty")

@@ -1,33 +1,32 @@
-"""``results.json``: written last and in one step, so a run without it did not finish."""
+"""``results.json``: written last and atomically, so a run without it did not finish."""
 
 import json
-import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
+
+from softprompt.core.base.files import write_atomically
 
 FILE = "results.json"
 ZERO_SHOT = "zero-shot CLIP"  # the model beside the trained one in a run's results
 PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "numpy")
 
 
-def write(folder: Path, results: dict) -> None:
-    partial = folder / f".{FILE}.partial"
-    with open(partial, "w", encoding="utf-8") as opened:
-        json.dump(results, opened, indent=1)
-        opened.flush()
-        os.fsync(opened.fileno())
-    partial.replace(folder / FILE)
+def write(folder: Path, contents: dict[str, Any]) -> None:
+    """Write ``folder/results.json`` durably."""
+    write_atomically(folder / FILE, json.dumps(contents, indent=1), sync=True)
 
 
-def environment() -> dict:
-    """The versions and the machine that a number came from."""
+def environment() -> dict[str, Any]:
+    """Return the versions and the device that a number came from."""
     import torch
 
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
@@ -38,7 +37,7 @@ def environment() -> dict:
 
 
 def git_commit() -> str | None:
-    """The checkout's commit, with "+" if files differ from it; None outside a checkout."""
+    """Return the checkout's commit, with "+" if files differ from it; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
@@ -55,8 +54,41 @@ def git_commit() -> str | None:
         return None
 
 
+def start_measuring() -> None:
+    """Reset the GPU's peak of memory; the process's own cannot be reset."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Return bytes: ``gpu`` since ``start_measuring``, ``process`` since the process began.
+
+    A value that the platform does not report is None, and so is ``gpu`` if none was used.
+    """
+    import torch
+
+    gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
+    return {"process": _resident(), "gpu": gpu}
+
+
+def _resident() -> int | None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes
+
+
 def table(scores: dict[str, dict[str, dict]], means: dict[str, float]) -> str:
-    """One row a model, its accuracy on each class set, and H where there are base and new."""
+    """Return a table: per model its accuracy on each class set, and H if base and new are there.
+
+    Args:
+        scores: by model, then class set.
+        means: H by model, or empty.
+    """
     rows = []
     for model, by_set in scores.items():
         row = {"accuracy %": model}
@@ -71,5 +103,5 @@ def table(scores: dict[str, dict[str, dict]], means: dict[str, float]) -> str:
 
 
 def harmonic_mean(base: float, new: float) -> float:
-    """``2 base new / (base + new)``, the field's H."""
+    """Return ``2 base new / (base + new)``, the field's H."""
     return 2 * base * new / (base + new) if base + new else 0.0

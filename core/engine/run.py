@@ -1,8 +1,10 @@
-"""One run from a configuration: train and report, or evaluate what was trained."""
+"""One run of one configuration: train and evaluate, or evaluate trained prompts."""
 
 import json
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
@@ -13,7 +15,6 @@ from softprompt.core.data.fewshot import list_sha256
 from softprompt.core.engine import checkpoint, results
 from softprompt.core.engine.build import build_trainer
 from softprompt.core.engine.loop import fit
-from softprompt.core.engine.memory import start_measuring
 from softprompt.core.engine.optim import Optim
 from softprompt.core.engine.recorder import open_run
 from softprompt.core.engine.run_folder import evaluation_folder, run_folder
@@ -21,44 +22,43 @@ from softprompt.core.engine.scoring import evaluate_run
 from softprompt.core.engine.session import Session
 from softprompt.core.engine.shared import Shared
 from softprompt.core.engine.tensorboard_summary import TensorBoardSummary
-from softprompt.core.prompts.base import PromptLearner
 
 
-def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -> dict:
-    """Train, evaluate and return the results, which also stand in the run's ``results.json``.
+def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -> dict[str, Any]:
+    """Train, evaluate and write a run; return the contents of its ``results.json``.
 
     Args:
-        resume: go on with the run in ``OUTPUT_DIR``, from its last finished epoch.
-        shared: what other runs of this process have made already; give all of them the same.
+        resume: continue the run in ``OUTPUT_DIR`` after its last finished epoch.
+        shared: frozen backbones, datasets and caches to reuse; pass one ``Shared`` to every run of
+            a process.
 
     Raises:
-        UserError: what the user can mend; nothing of an earlier run is written over.
+        UserError: a mistake that the user can mend; no file of an earlier run is overwritten.
     """
     folder = run_folder(cfg, resume)
     if resume and (folder / results.FILE).is_file():
         return _finished(folder)
 
-    start_measuring()
-    # Whatever can be found wrong is found before the folder is made.
+    # Everything that can be wrong is checked before the folder is created.
+    results.start_measuring()
     session = Session(cfg, shared)
-    classes = cfg.DATASET.SUBSAMPLE_CLASSES
-    tested = cfg.TEST.CLASSES or (classes,)
-    session.check_test(tested)
+    trained_on = cfg.DATASET.SUBSAMPLE_CLASSES
+    subsets = cfg.TEST.CLASSES or (trained_on,)
+    session.check_test(subsets)
     items = session.training_items()
     batches = session.training_batches(items)
-    learner = session.learner(session.classnames(classes))
-    for subset in tested:
-        learner.for_classes(session.classnames(subset))
-    model = session.model(learner, classes)
+    learner = session.learner(session.classnames(trained_on))
+    session.check_learner(learner, subsets)
+    model = session.model(learner, trained_on)
     trainer = build_trainer(cfg, model)
     trainer.prepare(Optim.from_config(cfg.OPTIM))
+    summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
 
-    board = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
-    with open_run(cfg, folder), board:
+    with open_run(cfg, folder), summary:
         session.describe()
         logger.info(
-            f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images "
-            f"of {'all' if classes == 'all' else f'the {classes}'} classes, seed {cfg.SEED}, "
+            f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images of "
+            f"{'all' if trained_on == 'all' else f'the {trained_on}'} classes, seed {cfg.SEED}, "
             f"to {folder}"
         )
         if session.views:
@@ -75,24 +75,24 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
-        found = evaluate_run(session, learner, tested, name, board)
-        board.compare(cfg, found)
-        found["trained_parameters"] = sum(value.numel() for value in model.params().values())
-        found["train"] = {
-            "classes": classes,
+        contents = evaluate_run(session, learner, subsets, name, summary)
+        summary.compare(contents)
+        contents["trained_parameters"] = sum(value.numel() for value in model.params().values())
+        contents["train"] = {
+            "classes": trained_on,
             "images": len(items),
             "epochs": cfg.OPTIM.MAX_EPOCH,
             "views": session.views or "another one each epoch",
-            "list_sha256": list_sha256(session.drawn, session.dataset.classnames),
+            "list_sha256": list_sha256(session.few_shot_items, session.dataset.classnames),
         }
         if trainer.note:
-            found["train"]["note"] = trainer.note
-        found["seconds"]["train"] = seconds
+            contents["train"]["note"] = trainer.note
+        contents["seconds"]["train"] = seconds
         if parallel.is_main_process():
-            results.write(folder, found)
+            results.write(folder, contents)
             checkpoint.finish(folder / "checkpoints")
         logger.info(f"finished: {folder / results.FILE}")
-    return found
+    return contents
 
 
 def evaluate(
@@ -102,8 +102,8 @@ def evaluate(
     subsets: tuple[str, ...] = (),
     *,
     shared: Shared | None = None,
-) -> dict:
-    """Evaluate a run's prompts, or CLIP with a learner that learns nothing; nothing is trained.
+) -> dict[str, Any]:
+    """Evaluate a run's prompts, or CLIP with a learner that has no parameters; train nothing.
 
     The results go to ``model_dir/eval/<dataset>-<class sets>/`` unless ``OUTPUT_DIR`` is set.
 
@@ -112,70 +112,74 @@ def evaluate(
         epoch: evaluate the prompts of this epoch; 0: of the last one.
         subsets: class sets to report; (): DATASET.SUBSAMPLE_CLASSES, as in CoOp.
         shared: as for ``train``.
+
+    Raises:
+        UserError: there are no such prompts, or they do not fit the configuration.
     """
-    start_measuring()
-    classes = cfg.DATASET.SUBSAMPLE_CLASSES
-    tested = subsets or (() if model_dir else cfg.TEST.CLASSES) or (classes,)
+    results.start_measuring()
     run = Path(model_dir).expanduser()
-    if model_dir:
-        file = checkpoint.find_prompts(run, epoch)
-        tensors, header = checkpoint.load_prompts(file)
-        _check_header(cfg, header, file)
-    if model_dir and not cfg.OUTPUT_DIR:
-        name = f"{cfg.DATASET.NAME}-{'-'.join(tested)}"
-        folder = (run if run.is_dir() else run.parent) / "eval" / name
+    saved = _load_prompts(cfg, run, epoch) if model_dir else None
+    trained_on = cfg.DATASET.SUBSAMPLE_CLASSES
+    subsets = subsets or (() if saved else cfg.TEST.CLASSES) or (trained_on,)
+    if saved and not cfg.OUTPUT_DIR:
+        parent = run if run.is_dir() else run.parent
+        folder = parent / "eval" / f"{cfg.DATASET.NAME}-{'-'.join(subsets)}"
     else:
         folder = evaluation_folder(cfg)
 
     session = Session(cfg, shared)
-    session.check_test(tested)
-    if model_dir:
+    session.check_test(subsets)
+    if saved:
+        file, tensors, header = saved
         learner = session.learner(tuple(header["classnames"]))
         checkpoint.load_into(learner, tensors, file)
-        for subset in tested:
-            learner.for_classes(session.classnames(subset))
+        session.check_learner(learner, subsets)
         source = f"{file}, epoch {header['epoch']}"
         name = f"{cfg.PROMPT.NAME} under {header['trainer']}"
     else:
-        learner = session.learner(session.classnames(classes))
-        _check_nothing_trained(cfg, learner)
+        learner = session.learner(session.classnames(trained_on))
+        if any(True for _ in learner.parameters()):
+            raise UserError(
+                f"--eval-only needs --model-dir RUN, the run whose {cfg.PROMPT.NAME} prompts to "
+                "evaluate; only what has nothing to train, such as zeroshot, needs none"
+            )
         source = "CLIP without training"
         name = cfg.PROMPT.NAME
 
-    board = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
-    with open_run(cfg, folder), board:
+    summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
+    with open_run(cfg, folder), summary:
         session.describe()
         logger.info(f"evaluating {source}")
-        found = evaluate_run(session, learner, tested, name, board)
-        found["prompts"] = source
+        contents = evaluate_run(session, learner, subsets, name, summary)
+        contents["prompts"] = source
         if parallel.is_main_process():
-            results.write(folder, found)
+            results.write(folder, contents)
         logger.info(f"finished: {folder / results.FILE}")
-    return found
+    return contents
 
 
-def _finished(folder: Path) -> dict:
-    found = json.loads((folder / results.FILE).read_text())
+def _finished(folder: Path) -> dict[str, Any]:
+    """Return the results of a run that was to be resumed, but is complete."""
+    contents = json.loads((folder / results.FILE).read_text())
     if parallel.is_main_process():
         checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")
-    logger.info(results.table(found["results"], found["harmonic_mean"]))
-    return found
+    logger.info(results.table(contents["results"], contents["harmonic_mean"]))
+    return contents
 
 
-def _check_header(cfg: CfgNode, header: dict, file: Path) -> None:
-    """Raise ``UserError`` where the configuration is not the one that the prompts are for."""
+def _load_prompts(cfg: CfgNode, run: Path, epoch: int) -> tuple[Path, dict[str, Tensor], dict]:
+    """Return a run's prompt file, its tensors and its header.
+
+    Raises:
+        UserError: there is none, or the configuration has another backbone or learner.
+    """
+    file = checkpoint.find_prompts(run, epoch)
+    tensors, header = checkpoint.load_prompts(file)
     for key, given, saved in (
         ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, header["backbone"]["name"]),
         ("PROMPT.NAME", cfg.PROMPT.NAME.lower(), header["learner"]),
     ):
         if given != saved:
             raise UserError(f"{file} was trained with {key} {saved!r}, not {given!r}")
-
-
-def _check_nothing_trained(cfg: CfgNode, learner: PromptLearner) -> None:
-    if any(True for _ in learner.parameters()):
-        raise UserError(
-            f"--eval-only needs --model-dir RUN, the run whose {cfg.PROMPT.NAME} prompts to "
-            "evaluate; only what has nothing to train, such as zeroshot, needs none"
-        )
+    return file, tensors, header

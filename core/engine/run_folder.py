@@ -14,7 +14,11 @@ from softprompt.core.engine import results
 
 
 def run_folder(cfg: CfgNode, resume: bool) -> Path:
-    """Return the run's folder; the default one is new, a given one must be free or resumed."""
+    """Return ``OUTPUT_DIR``, or by default a new folder below ``output/``.
+
+    Raises:
+        UserError: ``OUTPUT_DIR`` holds a run, unless it is this one and to be resumed.
+    """
     if not cfg.OUTPUT_DIR:
         if resume:
             raise UserError("--resume needs the folder of the run: --resume --output-dir RUN")
@@ -37,7 +41,11 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
 
 
 def evaluation_folder(cfg: CfgNode) -> Path:
-    """Return the folder of an evaluation; one that it was cut off in serves again."""
+    """Return the folder of an evaluation, which may hold the same one, interrupted.
+
+    Raises:
+        UserError: it holds another run.
+    """
     folder = Path(cfg.OUTPUT_DIR).expanduser()
     trained = any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl"))
     finished = (folder / results.FILE).exists()
@@ -46,6 +54,7 @@ def evaluation_folder(cfg: CfgNode) -> Path:
 
 
 def _check_same_run(cfg: CfgNode, folder: Path) -> None:
+    """Raise ``UserError`` if the saved configuration differs in a key that is hashed."""
     old = flat_of(yaml.safe_load((folder / "config.yaml").read_text()) or {})
     new = flat_of(settings(cfg))
     for key in sorted((old.keys() | new.keys()) - set(NOT_HASHED)):

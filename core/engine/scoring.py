@@ -1,6 +1,7 @@
-"""What evaluating a run has found: the scores of each class set, and all that goes beside them."""
+"""Evaluate a run on its class sets: the contents of ``results.json`` but for the training."""
 
 import time
+from typing import Any
 
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import STREAMS, seed_of
@@ -8,7 +9,6 @@ from softprompt.core.config.load import config_hash, settings
 from softprompt.core.data.fewshot import choose_classes
 from softprompt.core.engine import results
 from softprompt.core.engine.evaluate import predict, score, score_generalized
-from softprompt.core.engine.memory import peak_memory
 from softprompt.core.engine.session import Session
 from softprompt.core.engine.tensorboard_summary import TensorBoardSummary
 from softprompt.core.prompts.base import PromptLearner
@@ -21,13 +21,13 @@ def evaluate_run(
     learner: PromptLearner,
     subsets: tuple[str, ...],
     name: str,
-    board: TensorBoardSummary,
-) -> dict:
-    """Evaluate on each class set, print the table and return all but the training's part.
+    summary: TensorBoardSummary,
+) -> dict[str, Any]:
+    """Evaluate on each class set, log the table and return the contents of ``results.json``.
 
     Args:
-        name: what the table calls the learner's prompts.
-        board: where figures of them are drawn.
+        name: the learner's row in the table.
+        summary: gets the figures that TEST.TENSORBOARD asks for.
     """
     began, cfg = time.perf_counter(), session.cfg
     scores: dict[str, dict[str, dict]] = {}
@@ -40,10 +40,10 @@ def evaluate_run(
             sampled[subset] = f"{len(session.test_items(subset))} of {total} images"
         models = {name: session.model(learner, subset)}
         if cfg.TEST.ZERO_SHOT:
-            plain = ZeroShot(session.clip, names, templates=templates)
-            models = {results.ZERO_SHOT: session.model(plain, subset), **models}
+            zero_shot = ZeroShot(session.clip, names, templates=templates)
+            models = {results.ZERO_SHOT: session.model(zero_shot, subset), **models}
         logits, labels = predict(models, session.tested_by(models.values(), subset))
-        board.draw(session, subset, models[name], logits[name], labels)
+        summary.plot(session, subset, models[name], logits[name], labels)
         measure = score_generalized if subset == "generalized" else score
         for model in models:
             scores.setdefault(model, {})[subset] = measure(logits[model], labels, names)
@@ -75,5 +75,5 @@ def evaluate_run(
         "config_hash": config_hash(cfg),
         "environment": results.environment(),
         "seconds": {"evaluate": time.perf_counter() - began},
-        "peak_memory": peak_memory(),
+        "peak_memory": results.peak_memory(),
     }

@@ -1,4 +1,4 @@
-"""The dataset and the backbone of one configuration, and what a run makes of the two."""
+"""The dataset and the backbone of one configuration, and the parts of a run built from them."""
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
@@ -11,6 +11,7 @@ from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.clip.build import warnings_of
 from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.config.options import options_from
 from softprompt.core.data.batch import Batch
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.dataset import Item
@@ -36,50 +37,72 @@ from softprompt.core.prompts.templates import templates_of
 
 
 class Session:
-    """What training, evaluation and prediction of one configuration have in common."""
+    """Build items, batches, prompt learner and model of one configuration.
+
+    Class sets are named "all", "base", "new" or "generalized".
+    """
 
     def __init__(self, cfg: CfgNode, shared: Shared | None = None):
+        """Load the dataset's lists and the backbone.
+
+        Args:
+            shared: what other runs of this process use, too.
+
+        Raises:
+            UserError: the dataset is not on the disk, or there is no such backbone.
+        """
         self.cfg = cfg
         several = shared is not None
         shared = shared or Shared()
-        self.dataset, self.splits = shared.dataset(cfg)
-        self.pictures = shared.pictures(cfg)
-        # One run alone reads its test pictures once, and asks for no feature twice.
-        self.read_test = self.pictures.kept if several else self.pictures.read
-        # Of several processes that encode together, one must not find what others have to compute.
+        self.dataset, self.splits = shared.dataset(
+            cfg.DATASET.NAME, cfg.DATASET.ROOT, options_from(cfg, "DATASET")
+        )
+        memory = cfg.DATALOADER.MEMORY / max(1, cfg.DATALOADER.NUM_WORKERS)
+        self.pictures = shared.pictures(self.dataset, cfg.INPUT.BACKEND, memory)
+        # A single run reads its test pictures once, and asks for no feature twice.
+        self.read_test = self.pictures.cached if several else self.pictures.read
+        # Disabled under torchrun: a hit on one rank would skip an all_gather that others wait in.
         stores = parallel.world_size() == 1 and (several or cfg.CACHE.DIR)
-        self.store = shared.store(cfg) if stores else None
+        self.store = shared.store(cfg.CACHE.DIR, cfg.CACHE.LIMIT) if stores else None
         self.clip = shared.clip(cfg)
         self.clip.store = self.store if cfg.CACHE.DIR else None
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:
+        """Return the dataset's labels of a class set."""
         return class_subset(len(self.dataset.classnames), subset)
 
     def classnames(self, subset: str) -> tuple[str, ...]:
+        """Return the names of the classes of a class set."""
         return tuple(self.dataset.classnames[label] for label in self.labels(subset))
 
     def learner(self, classnames: tuple[str, ...]) -> PromptLearner:
-        """The prompt learner as it starts, drawn from a generator of its own."""
+        """Return the untrained prompt learner; its start depends on ``PROMPT.SEED`` alone."""
         return build_learner(self.cfg, self.clip, classnames)
 
     def model(self, learner: PromptLearner, subset: str) -> PromptedCLIP:
+        """Return CLIP with a learner's prompts as a classifier of a class set."""
         return PromptedCLIP(self.clip, learner, self.classnames(subset), self.dataset.templates)
 
     @cached_property
-    def drawn(self) -> list[Item]:
+    def few_shot_items(self) -> list[Item]:
         """The training images of all classes, after the few-shot draw."""
         seed = seed_of(self.cfg, "DATASET")
         return load_or_draw(self.dataset, self.splits, self.cfg.DATASET.NUM_SHOTS, seed)["train"]
 
     def training_items(self) -> list[Item]:
+        """Return the few-shot items of the classes to train on.
+
+        Raises:
+            UserError: one of these classes has none.
+        """
         subset = self.cfg.DATASET.SUBSAMPLE_CLASSES
-        items = choose_classes(self.drawn, self.labels(subset))
+        items = choose_classes(self.few_shot_items, self.labels(subset))
         check_every_class(items, self.classnames(subset), "train")
         return items
 
     def check_test(self, subsets: tuple[str, ...]) -> None:
-        """Raise ``UserError`` now for what evaluation would stumble over after training."""
+        """Raise ``UserError`` before training for what evaluation would fail on afterwards."""
         templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
         for subset in subsets:
             if not self.test_items(subset):
@@ -88,20 +111,27 @@ class Session:
                     f"{self.cfg.TEST.SPLIT} split; TEST.SPLIT names another one"
                 )
 
+    def check_learner(self, learner: PromptLearner, subsets: tuple[str, ...]) -> None:
+        """Raise ``UserError`` if the prompts cannot be used with the names of a class set."""
+        for subset in subsets:
+            learner.for_classes(self.classnames(subset))
+
     def test_items(self, subset: str) -> list[Item]:
+        """Return the items to evaluate on, ``TEST.MAX_IMAGES`` at most, relabelled from 0."""
         items = choose_classes(self.splits[self.cfg.TEST.SPLIT], self.labels(subset))
         return balanced_sample(items, self.cfg.TEST.MAX_IMAGES)
 
     @property
     def views(self) -> int:
-        """How many views of a training picture there are; 0: another one each epoch."""
+        """The number of views of a training picture; 0: another one each epoch."""
         return self.cfg.INPUT.VIEWS if is_random(self.cfg.INPUT.TRANSFORMS) else 1
 
     def training_batches(self, items: list[Item]) -> Batches | FixedViews:
+        """Return shuffled, augmented batches; of fixed views, features are computed once."""
         node = self.cfg.INPUT
         batches = Batches(
             items,
-            self.pictures.kept,
+            self.pictures.cached,
             training_transform(node.TRANSFORMS, self.preprocessing, node.RRCROP_SCALE),
             batch_size=self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
             workers=self.cfg.DATALOADER.NUM_WORKERS,
@@ -117,7 +147,7 @@ class Session:
         return FixedViews(batches, known, self.clip)
 
     def test_batches(self, subset: str, limit: int = 0) -> Batches:
-        """The test images, or so many of them, spread evenly over the classes."""
+        """Return the test images, or ``limit`` of them spread evenly over the classes."""
         return Batches(
             balanced_sample(self.test_items(subset), limit),
             self.read_test,
@@ -138,14 +168,15 @@ class Session:
         """An epoch's batches, their plain features from the store if there is one."""
         if self.store is None:
             return batches.epoch(epoch)
-        stored = StoredBatches(batches, self.clip, self.store, self.pictures.content)
+        stored = StoredBatches(batches, self.clip, self.store, self.pictures.content_hash)
         return stored.epoch(epoch, pictures)
 
     def warnings(self) -> list[str]:
-        """What a reader of the numbers must know."""
+        """Return what a reader of the numbers must know."""
         return warnings_of(self.clip, self.dataset.classnames)
 
     def describe(self) -> None:
+        """Log the dataset, the backbone and all warnings."""
         cfg = self.cfg
         logger.info(
             f"dataset {cfg.DATASET.NAME}: {len(self.dataset.classnames)} classes, "
@@ -158,8 +189,7 @@ class Session:
         )
         if cfg.CACHE.DIR and self.store is None:
             logger.warning(
-                f"CACHE.DIR is not used: {parallel.world_size()} processes divide this run's "
-                "batches"
+                f"CACHE.DIR is not used: {parallel.world_size()} processes share this run's batches"
             )
         for warning in self.warnings():
             logger.warning(warning)

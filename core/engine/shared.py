@@ -1,9 +1,9 @@
-"""What the runs of one process have in common and make once: frozen models and datasets."""
+"""What several runs of one process share: frozen models, datasets, pictures and features."""
 
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yacs.config import CfgNode
 
@@ -11,8 +11,7 @@ from softprompt.core.base.registry import DATASETS
 from softprompt.core.clip.build import configured_clip
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.config.options import options_from
-from softprompt.core.data.dataset import Dataset, Item
+from softprompt.core.data.dataset import Dataset, Splits
 from softprompt.core.data.pictures import (
     FileReader,
     JpegReader,
@@ -23,24 +22,24 @@ from softprompt.core.data.transforms import TORCHVISION
 
 
 class Pictures(NamedTuple):
-    """How the pictures of a dataset are read."""
+    """The pictures of a dataset, by path."""
 
-    read: Callable  # each time anew
-    kept: Callable  # once, while there is room
-    content: Callable[[str], str]  # a hash of what a path shows
+    read: Callable[[str], Any]  # decode each time
+    cached: Callable[[str], Any]  # decode once, as far as memory allows
+    content_hash: Callable[[str], str]
 
 
 class Shared:
-    """Given to each of several runs, it makes the later ones start where the first one got.
+    """Frozen backbones, datasets and caches to reuse; pass one to every run of a process.
 
-    A frozen CLIP brings along what is derived from it: laid out weights and the features of
-    hand-written sentences. Decoded pictures and the features of test pictures are kept as well. No
+    A frozen CLIP brings what is derived from it, such as prepared weights and the features of
+    hand-written sentences. Decoded pictures and the features of test pictures are kept, too. No
     run changes any of this, so its results are those of a process of its own.
     """
 
     def __init__(self):
         self._clips: dict[tuple, FrozenCLIP] = {}
-        self._datasets: dict[tuple, tuple[Dataset, dict[str, list[Item]]]] = {}
+        self._datasets: dict[tuple, tuple[Dataset, Splits]] = {}
         self._pictures: dict[tuple, Pictures] = {}
         self._stores: dict[tuple, FeatureStore] = {}
 
@@ -51,37 +50,46 @@ class Shared:
             self._clips[key] = configured_clip(cfg)
         return self._clips[key]
 
-    def dataset(self, cfg: CfgNode) -> tuple[Dataset, dict[str, list[Item]]]:
-        """Return the dataset of a configuration and its splits, looked up on the disk once."""
-        key = _dataset_key(cfg)
+    def dataset(self, name: str, root: str, options: dict[str, Any]) -> tuple[Dataset, Splits]:
+        """Return a registered dataset and its splits, whose files are checked once.
+
+        Args:
+            root: the folder that holds all datasets.
+        """
+        cls, folder = DATASETS[name], Path(root).expanduser()
+        key = cls, folder, *sorted(options.items())
         if key not in self._datasets:
-            cls, root, *options = key
-            dataset = cls(root, **dict(options))
+            dataset = cls(folder, **options)
             self._datasets[key] = dataset, dataset.splits()
         return self._datasets[key]
 
-    def pictures(self, cfg: CfgNode) -> Pictures:
-        """Return what reads the pictures of a configuration's dataset."""
-        room = cfg.DATALOADER.MEMORY / max(1, cfg.DATALOADER.NUM_WORKERS)
-        key = (*_dataset_key(cfg), cfg.INPUT.BACKEND, room)
+    def pictures(self, dataset: Dataset, backend: str, memory: float) -> Pictures:
+        """Return the readers of a dataset's pictures.
+
+        Args:
+            dataset: one that ``dataset()`` returned.
+            backend: ``INPUT.BACKEND``, which decodes JPEG files.
+            memory: gigabytes of decoded pictures to keep.
+        """
+        key = id(dataset), backend, memory
         if key not in self._pictures:
-            read = self.dataset(cfg)[0].reader()
-            if cfg.INPUT.BACKEND == TORCHVISION and type(read) is FileReader:
+            read: Any = dataset.reader()
+            if backend == TORCHVISION and type(read) is FileReader:  # no subclass of it
                 read = JpegReader(read.folder)
-            kept = SizeLimitedCache(read, room)
-            self._pictures[key] = Pictures(read, kept, cache(partial(picture_fingerprint, kept)))
+            cached = SizeLimitedCache(read, memory)
+            self._pictures[key] = Pictures(
+                read, cached, cache(partial(picture_fingerprint, cached))
+            )
         return self._pictures[key]
 
-    def store(self, cfg: CfgNode) -> FeatureStore:
-        """Return the store of features without prompts."""
-        key = (cfg.CACHE.DIR, cfg.CACHE.LIMIT)
+    def store(self, folder: str, limit: float) -> FeatureStore:
+        """Return the store of unprompted features in ``folder``, or in memory alone if empty.
+
+        Args:
+            limit: gigabytes that the folder may take.
+        """
+        key = folder, limit
         if key not in self._stores:
-            folder = Path(cfg.CACHE.DIR).expanduser() if cfg.CACHE.DIR else None
-            self._stores[key] = FeatureStore(folder, cfg.CACHE.LIMIT)
+            place = Path(folder).expanduser() if folder else None
+            self._stores[key] = FeatureStore(place, limit)
         return self._stores[key]
-
-
-def _dataset_key(cfg: CfgNode) -> tuple:
-    """Class, root and options of a configuration's dataset."""
-    cls, root = DATASETS[cfg.DATASET.NAME], Path(cfg.DATASET.ROOT).expanduser()
-    return cls, root, *sorted(options_from(cfg, "DATASET").items())

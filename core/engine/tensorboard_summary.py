@@ -1,37 +1,42 @@
-"""What TensorBoard gets of a finished run: settings beside results, confusions, embeddings."""
+"""Add a finished run's settings, results, confusion matrices and embeddings to TensorBoard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.prompted import PromptedCLIP
-from softprompt.core.config.load import settings
 from softprompt.core.config.schema import NOT_COMPARED
 from softprompt.core.config.yaml_files import flat_of
+from softprompt.core.data.batch import Batch
 from softprompt.core.engine.evaluate import confusions
+from softprompt.core.engine.session import Session
 
 EMBEDDED = 500  # images of a class set in the projector, at most
 NAMED = 40  # classes whose names a confusion matrix has room for
 
 
 class TensorBoardSummary:
-    """The writer of one run, which as a context closes its files."""
+    """The TensorBoard writer of one run; a context manager that closes its files."""
 
-    def __init__(self, folder: Path, drawn: Sequence[str]):
-        """Check what is to be drawn (``TEST.TENSORBOARD``), before anything is trained.
+    def __init__(self, folder: Path, plots: Sequence[str]):
+        """Check the requirements of the plots before training; write nothing yet.
+
+        Args:
+            folder: the run's folder.
+            plots: "confusion" or "embeddings", as in ``TEST.TENSORBOARD``.
 
         Raises:
-            UserError: there is no drawing of a name, or matplotlib is missing for one.
+            UserError: matplotlib is missing for one.
         """
         self.folder = folder / "tensorboard"
-        self.drawn = tuple(drawn)
-        if "confusion" in drawn:
+        self.plots = tuple(plots)
+        if "confusion" in plots:
             _pyplot()
 
     def __enter__(self) -> "TensorBoardSummary":
@@ -42,47 +47,53 @@ class TensorBoardSummary:
             self.writer.close()
 
     @cached_property
-    def writer(self):
-        """One for all class sets, for each writer replaces the list of what can be projected."""
+    def writer(self) -> Any:
+        """One for all class sets, because each writer replaces the projector's list of them."""
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(self.folder)
 
-    def draw(self, session, subset: str, model: PromptedCLIP, logits: Tensor, labels: Tensor):
-        """Draw the trained model on one class set.
+    def plot(
+        self, session: Session, subset: str, model: PromptedCLIP, logits: Tensor, labels: Tensor
+    ) -> None:
+        """Add the plots of the trained model on one class set.
 
         Args:
             logits: ``(images, classes)`` of the test images.
             labels: ``(images,)``, indices of ``model.classnames``.
         """
-        if "confusion" in self.drawn and parallel.is_main_process():
+        if "confusion" in self.plots and parallel.is_main_process():
             figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
             self.writer.add_figure(f"confusion/{subset}", figure)
-        if "embeddings" in self.drawn:
+        if "embeddings" in self.plots:
             features, rows = embeddings(model, session.tested_by([model], subset, EMBEDDED))
             header = ["kind", "class"]
             if parallel.is_main_process():  # all processes encode
                 self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
 
-    def compare(self, cfg: CfgNode, found: dict) -> None:
-        """Write settings and results where TensorBoard's HPARAMS tab compares runs by them."""
+    def compare(self, contents: dict[str, Any]) -> None:
+        """Add settings and results for TensorBoard's HPARAMS tab, which compares runs by them.
+
+        Args:
+            contents: of ``results.json``.
+        """
         if not parallel.is_main_process():
             return
         chosen = {
             name: value if isinstance(value, bool | int | float | str) else str(value)
-            for name, value in flat_of(settings(cfg)).items()
+            for name, value in flat_of(contents["config"]).items()
             if name not in NOT_COMPARED
         }
-        scores = list(found["results"].values())[-1]  # zero-shot CLIP, if it is there, stands first
+        scores = list(contents["results"].values())[-1]  # zero-shot CLIP, if there, comes first
         measured = {f"test/{subset} accuracy": it["accuracy"] for subset, it in scores.items()}
-        if found["harmonic_mean"]:
-            measured["test/H"] = list(found["harmonic_mean"].values())[-1]
+        if contents["harmonic_mean"]:
+            measured["test/H"] = list(contents["harmonic_mean"].values())[-1]
         self.writer.add_hparams(chosen, measured, run_name=".")  # this run, not one below it
 
 
 @torch.no_grad()
-def embeddings(model: PromptedCLIP, batches) -> tuple[Tensor, list[list[str]]]:
-    """Return unit features ``(images + classes, dim)``, and what each is: its kind and class.
+def embeddings(model: PromptedCLIP, batches: Iterable[Batch]) -> tuple[Tensor, list[list[str]]]:
+    """Return unit features ``(images + classes, dim)``, and the kind and class of each.
 
     A conditional learner's text features, which differ from image to image, are averaged.
     """
@@ -99,8 +110,12 @@ def embeddings(model: PromptedCLIP, batches) -> tuple[Tensor, list[list[str]]]:
     return torch.cat([*images, text.to(images[0].dtype)]).float(), rows
 
 
-def confusion_figure(guesses: Tensor, labels: Tensor, classnames: Sequence[str]):
-    """Return a figure of the share of each class's images (rows) that are taken for each class."""
+def confusion_figure(guesses: Tensor, labels: Tensor, classnames: Sequence[str]) -> Any:
+    """Return a figure of the share of each class's images (rows) that is predicted as each class.
+
+    Args:
+        guesses, labels: ``(images,)``.
+    """
     plt = _pyplot()
     counts = confusions(guesses, labels, len(classnames)).double()
     shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -115,7 +130,7 @@ def confusion_figure(guesses: Tensor, labels: Tensor, classnames: Sequence[str])
     return figure
 
 
-def _pyplot():
+def _pyplot() -> Any:
     try:
         import matplotlib
     except ImportError:

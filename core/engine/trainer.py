@@ -1,4 +1,6 @@
-"""What a training method is: a loss, or a step on gradients; the loop around it is in loop.py."""
+"""The base class of training methods: a loss, or a step on gradients. The loop is in loop.py."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +16,43 @@ HALF_PRECISION_SCALE = 2.0**12
 
 
 class Trainer(nn.Module):
-    """A method. Override ``loss``, or ``step`` to work on gradients.
+    """Base class of training methods: override ``loss``, or ``step`` to work on gradients.
+
+    To add one, register a subclass, in a file that PLUGINS lists. Its constructor takes the model;
+    what follows the ``*`` are its options, here ``TRAINER.SMOOTH.AMOUNT``::
+
+        import torch.nn.functional as F
+        from softprompt.core import TRAINERS, Trainer
+
+        @TRAINERS.register("smooth")
+        class Smooth(Trainer):
+            '''Cross entropy with smoothed labels.'''
+
+            def __init__(self, model, *, amount: float = 0.1):
+                super().__init__(model)
+                self.amount = amount
+
+            def loss(self, batch):
+                logits = self.model(batch.images).logits  # (batch, classes)
+                ce = F.cross_entropy(logits, batch.labels, label_smoothing=self.amount)
+                return {"ce": ce}
+
+    The loop calls ``prepare`` once, ``start_epoch`` before each epoch, ``step`` for each batch and
+    ``after_epoch`` after each epoch. ``step`` calls ``loss``, ``gradients`` and ``update``.
 
     A network or buffer of the method's own, set as an attribute, is saved for resuming. To train
-    it, extend ``prepare``. Random draws (``torch.rand`` and the like) are reproducible: the loop
-    seeds torch for the method alone; data and initialization have generators of their own.
+    it, extend ``prepare`` and ``learning_rates``, and ``update`` its optimizer in ``step``. Random
+    draws (``torch.rand`` and the like) are reproducible: the loop seeds torch for the method alone;
+    data and initialization have generators of their own.
+
+    Attributes:
+        model: the prompted CLIP, of whose parameters only ``model.learner``'s are trained.
+        optimizers: by name; "prompts" is made by ``prepare``.
+        note: what the log and ``results.json`` say of this run in addition to its options.
     """
 
-    note = ""  # what the log and the results say of this run beside its options
+    note: str = ""
+    loss_scale: Tensor
 
     def __init__(self, model: PromptedCLIP):
         super().__init__()
@@ -31,20 +62,25 @@ class Trainer(nn.Module):
         self.register_buffer("loss_scale", torch.tensor(HALF_PRECISION_SCALE if half else 1.0))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the named terms whose sum is minimized."""
+        """Return the named terms whose sum is minimized, each a scalar."""
         raise TypeError(f"{type(self).__name__} defines neither loss() nor step()")
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on one batch and return what to log; "loss", or else the sum, is the headline."""
+        """Train on one batch; return the scalars to log."""
         terms = self.loss(batch)
-        self.update(self.gradients(sum(terms.values()), retain_graph=False))
+        total: Any = sum(terms.values())
+        self.update(self.gradients(total, retain_graph=False))
         return terms
 
     def after_epoch(self, epoch: int) -> None:
-        """Called when an epoch, counted from 0, has ended."""
+        """Do something after an epoch, counted from 0; by default nothing."""
 
     def prepare(self, optim: Optim) -> None:
-        """Make the optimizers; called once, before the first step."""
+        """Create the optimizers; called once, before the first step.
+
+        Raises:
+            UserError: the prompt learner has no parameters.
+        """
         self.optim = optim
         trained = list(self.model.learner.parameters())
         if not trained:
@@ -55,10 +91,11 @@ class Trainer(nn.Module):
         self.optimizers = {"prompts": optim.optimizer(trained)}
 
     def learning_rates(self, epoch: int) -> dict[str, float]:
-        """The learning rate of each optimizer in an epoch, counted from 0."""
+        """Return the learning rate of each optimizer in an epoch, counted from 0."""
         return {"prompts": self.optim.lr_at(epoch)}
 
     def start_epoch(self, epoch: int) -> None:
+        """Set the learning rates of an epoch, counted from 0."""
         for name, rate in self.learning_rates(epoch).items():
             for group in self.optimizers[name].param_groups:
                 group["lr"] = rate
@@ -70,16 +107,23 @@ class Trainer(nn.Module):
         create_graph: bool = False,
         retain_graph: bool = True,
     ) -> dict[str, Tensor]:
-        """Return d loss / d p by name, for the prompts unless ``params`` says otherwise.
+        """Return d loss / d p by name, for every p in ``params``, by default the prompts.
 
-        ``retain_graph=False`` saves memory where no other gradient of the same graph follows.
+        Args:
+            create_graph: the gradients will be differentiated again.
+            retain_graph: False saves memory if no other gradient of the same graph follows.
         """
         params = self.model.params() if params is None else params
         scale = self.loss_scale.item()
         return gradients(loss, params, create_graph, retain_graph, scale=scale)
 
     def update(self, gradients: dict[str, Tensor], optimizer: str = "prompts") -> None:
-        """Step an optimizer along ``gradients``, given in the order of the trained tensors."""
+        """Take a step of an optimizer.
+
+        Args:
+            gradients: in the order of the optimizer's parameters.
+            optimizer: its name in ``optimizers``.
+        """
         if self.loss_scale > 1 and not all(torch.isfinite(g).all() for g in gradients.values()):
             self.loss_scale /= 2  # half precision overflowed: skip this step, scale less
             return

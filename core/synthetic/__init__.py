@@ -1,6 +1,6 @@
 """Generated pictures: objects and textures in several domains, and captioned ones for pretraining.
 
-Nothing is downloaded or stored: `draw` gives the same bytes for the same arguments everywhere.
+Nothing is downloaded or stored: ``draw`` returns the same bytes for the same arguments everywhere.
 May import: base.
 """
 

@@ -1,4 +1,4 @@
-"""Captioned pictures as a web crawl would give them: many sentences, many looks, some wrong."""
+"""Captioned pictures like those of a web crawl: many sentences, many looks, some wrong."""
 
 from dataclasses import replace
 from functools import cache
@@ -11,8 +11,8 @@ from softprompt.core.synthetic.scene import FAMILIES, paint
 
 _LINES = dict(lines=True, edge=2, paper=(240, 236, 226), shadow=False)
 _PAINTED = dict(edge=2, levels=6, relief=40, hatch=14)
-# What a word of a sentence says about the picture. The first word found in the sentence counts.
-# Words that show a domain of the evaluation come with its name, so that they can be left out.
+# The look that a word of a sentence gives the picture; the first word found counts. Words for a
+# domain of the evaluation come with its name, so that they can be excluded.
 _WORDS: dict[str, tuple[str | None, dict]] = {
     "sketch": ("sketch", _LINES),
     "drawing": ("sketch", _LINES),
@@ -128,14 +128,14 @@ _SIZES = ("small", "large", "nice", "cool")
 
 @cache
 def templates() -> tuple[str, ...]:
-    """OpenAI's 80 ImageNet sentences, with {} for the name."""
+    """Return OpenAI's 80 ImageNet sentences, with {} for the name."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
 
 
 def _sentence(dice: Dice, family: str) -> str:
-    """A sentence with {} for the name and possibly {colour}, {back}, {size}, {domain}."""
+    """Return a sentence with {} for the name, and perhaps {colour}, {back}, {size}, {domain}."""
     roll = dice.below(100)
     if roll < 10:
         return "a photo of a {}."
@@ -149,7 +149,7 @@ def _sentence(dice: Dice, family: str) -> str:
         return dice.pick(_COLOURED)
     if roll < 86:
         return dice.pick(_STYLES)
-    if roll < 92:  # the letter stands where CoOp's placeholders will
+    if roll < 92:  # the letter takes the place of CoOp's placeholders
         return "x " * dice.between(1, 24) + dice.pick(("{}", "{}."))
     clauses = [dice.pick(_CLAUSES[1:]) for _ in range(dice.between(1, 7))]
     clauses.insert(dice.below(len(clauses) + 1), "a photo of a {}")
@@ -169,13 +169,16 @@ def pair(
     wrong: int = 15,
     unsaid: int = 0,
 ) -> tuple[np.ndarray, str]:
-    """Picture (SIZE, SIZE, 3) uint8 and caption number `index`.
+    """Return picture number ``index``, ``(SIZE, SIZE, 3)`` uint8, and its caption.
 
-    `evaluated=False` leaves out the sentences that show a domain of the evaluation (a sketch, a
-    rendition) or name a class of another family ("a type of flower"); with families=("extra",)
-    neither classes nor domains are those of the evaluation.
-    `wrong` percent of the captions name another class; `unsaid` percent of the pictures are drawn
-    in a domain (night, blueprint ...) that the caption does not mention.
+    Args:
+        families: the classes to draw from.
+        evaluated: False excludes sentences that show a domain of the evaluation (a sketch, a
+            rendition) or name a class of another family ("a type of flower"); with
+            ``families=("extra",)`` neither classes nor domains are those of the evaluation.
+        wrong: percent of the captions that name another class.
+        unsaid: percent of the pictures in a domain (night, blueprint ...) that the caption does
+            not mention.
     """
     dice = Dice("pair", index, seed, *families)
     family = dice.pick([family for family in families for _ in FAMILIES[family]])

@@ -4,20 +4,21 @@ import numpy as np
 
 from softprompt.core.synthetic.raster import ONE, TURN, cosine, sine
 
-UNIT = 16  # contours are stored in 1/16 of the canvas's units, which leaves room for rounding
+UNIT = 16  # contours are stored in 1/16 of the canvas's units, for precision
 
 
 def poly(*points: tuple[int, int]) -> np.ndarray:
+    """Return the polygon through these points, ``(n, 2)`` in 1/UNIT."""
     return np.array(points, np.int64) * UNIT
 
 
 def half(*points: tuple[int, int]) -> np.ndarray:
-    """A symmetric polygon from its right half, listed from top to bottom."""
+    """Return a symmetric polygon, given its right half from top to bottom."""
     return poly(*points, *[(-x, y) for x, y in reversed(points)])
 
 
 def smooth(contour: np.ndarray, times: int = 2) -> np.ndarray:
-    """Chaikin's corner cutting."""
+    """Round a contour by Chaikin's corner cutting, ``times`` times."""
     for _ in range(times):
         following = np.roll(contour, -1, axis=0)
         pair = (3 * contour + following) >> 2, (contour + 3 * following) >> 2
@@ -28,7 +29,11 @@ def smooth(contour: np.ndarray, times: int = 2) -> np.ndarray:
 def oval(
     x: int, y: int, rx: int, ry: int, start: int = 0, stop: int = TURN, lean: int = 0
 ) -> np.ndarray:
-    """An ellipse or its part between two angles (0 is right, TURN / 4 down), turned by `lean`."""
+    """Return an ellipse or its part between two angles, rotated by ``lean``.
+
+    Args:
+        start, stop: 0 is right, TURN / 4 down.
+    """
     count = 20
     points = []
     for i in range(count + (stop - start != TURN)):
@@ -39,11 +44,12 @@ def oval(
 
 
 def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """Return a rectangle."""
     return poly((left, top), (right, top), (right, bottom), (left, bottom))
 
 
 def spokes(count: int, outer: int, inner: int, y: int = 0, flat: int = 0) -> np.ndarray:
-    """A star with `count` points; `flat` > 0 (an angle) cuts the tips off, which makes a gear."""
+    """Return a star with ``count`` points; an angle ``flat`` > 0 cuts the tips, as of a gear."""
     points = []
     for i in range(2 * count):
         radius = inner if i % 2 else outer

@@ -1,11 +1,11 @@
-"""Looks: what a picture of a domain is drawn like. Ranges are (lowest, highest), both included."""
+"""Looks: the style of each domain's pictures. Ranges are (lowest, highest), both included."""
 
 from dataclasses import dataclass, replace
 
 Range = tuple[int, int]
 Colour = tuple[int, int, int]
 
-# the colours that captions name; a drawn colour is one of these with a little jitter
+# The colours that captions name; a rendered colour is one of these with a little jitter.
 COLOURS: dict[str, Colour] = {
     "red": (214, 40, 44),
     "orange": (240, 134, 30),
@@ -24,7 +24,7 @@ COLOURS: dict[str, Colour] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How a scene is laid out, coloured and developed."""
+    """The parameters of layout, colours and final processing of a scene."""
 
     # layout
     scale: Range = (54, 94)  # half the object's side in percent of half the picture's
@@ -40,8 +40,8 @@ class Look:
     ink: Colour = (24, 22, 28)
     paper: Colour | None = None  # a fixed background colour
     relief: int = 14  # strength of the backdrop's mottling, percent
-    jitter: int = 22  # how far a colour strays from its name
-    # development
+    jitter: int = 22  # largest deviation of a colour from its name, of 255
+    # final processing
     saturation: Range = (100, 100)  # percent
     contrast: Range = (100, 100)  # percent
     brightness: Range = (0, 0)  # added, of 255
@@ -49,12 +49,11 @@ class Look:
     blur: Range = (0, 0)  # passes of a 3 x 3 kernel
     pixel: tuple[int, ...] = (1,)  # side of a block of equal pixels
     noise: Range = (2, 12)  # of 255
-    levels: int = 0  # number of tones left, 0 for all
+    levels: int = 0  # number of tones; 0: all
 
 
-# The web is photographs, the evaluated pictures are comics: thick contours, few loud flat tones.
-# What a model learned from the web is half right there, and something is left for a prompt to
-# learn.
+# The web is photographs, the evaluated pictures are comics: thick contours, few bright flat tones.
+# A model trained on the web is only half right there, which leaves something for prompts to learn.
 _WEB = Look()
 _PLAIN = replace(
     _WEB,

@@ -32,7 +32,7 @@ def light(*contours: np.ndarray) -> Part:
 _HALF, _QUARTER, _EIGHTH = TURN // 2, TURN // 4, TURN // 8
 
 # fmt: off
-# evaluated; core/data/generated.py orders them
+# evaluated; core/data/generated.py gives their order
 SHAPES: dict[str, tuple[Part, ...]] = {
     "star": (main(spokes(5, 105, 44, 8)), light(spokes(5, 50, 22, 8))),
     "fish": (

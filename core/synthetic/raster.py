@@ -1,22 +1,26 @@
 """Integer raster graphics: random numbers, a sine, polygon filling, smooth noise.
 
 Every operation is integer arithmetic on bytes of SHAKE-128, so a picture is the same on every
-platform and with every numpy: no float is rounded and no numpy distribution is drawn from.
+platform and with every version of numpy: no floats are rounded, no numpy distribution is sampled.
 """
 
 import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
-SIZE = 64  # pixels a side of a finished picture
-GRID = 2 * SIZE  # outlines are filled at twice the resolution: five levels of coverage a pixel
-STEP = 16  # fixed-point units a grid cell
-ONE = 1 << 12  # fixed-point one of `sine`
+Choice = TypeVar("Choice")
+
+SIZE = 64  # pixels per side of a finished picture
+GRID = 2 * SIZE  # outlines are filled at twice the resolution: five levels of coverage per pixel
+STEP = 16  # fixed-point units per grid cell
+ONE = 1 << 12  # fixed-point one of ``sine``
 TURN = 1024  # angle units in a full turn
 
 
 def sine(angle: int) -> int:
-    """sin(2 pi angle / TURN) * ONE by Bhaskara's rational approximation (off by 0.0016 at most)."""
+    """Return ``sin(2 pi angle / TURN) * ONE`` by Bhaskara's approximation, within 0.0016 ONE."""
     angle %= TURN
     half = TURN // 2
     x = angle % half
@@ -26,18 +30,19 @@ def sine(angle: int) -> int:
 
 
 def cosine(angle: int) -> int:
+    """Return ``cos(2 pi angle / TURN) * ONE``, approximated as by ``sine``."""
     return sine(angle + TURN // 4)
 
 
 class Dice:
-    """A stream of random integers that depends on its key only."""
+    """A stream of random integers that depends only on its key."""
 
     def __init__(self, *key: object) -> None:
         self._key = "/".join(map(str, key)).encode()
         self._bytes, self._at, self._blocks = b"", 0, 0
 
     def below(self, bound: int) -> int:
-        """A number in [0, bound)."""
+        """Return a number in [0, bound)."""
         if self._at == len(self._bytes):
             self._bytes, self._at = self._digest(f"block {self._blocks}", 2048), 0
             self._blocks += 1
@@ -45,17 +50,19 @@ class Dice:
         return int.from_bytes(self._bytes[self._at - 4 : self._at], "little") % bound
 
     def between(self, low: int, high: int) -> int:
-        """A number in [low, high]."""
+        """Return a number in [low, high]."""
         return low + self.below(high - low + 1)
 
     def chance(self, percent: int) -> bool:
+        """Return True with this probability."""
         return self.below(100) < percent
 
-    def pick(self, choices):
+    def pick(self, choices: Sequence[Choice]) -> Choice:
+        """Return one of the choices."""
         return choices[self.below(len(choices))]
 
     def array(self, name: str, *shape: int) -> np.ndarray:
-        """Random bytes (int32, 0..255) of a shape; the same name gives the same bytes."""
+        """Return random bytes (int32, 0..255) of a shape, the same for the same name."""
         count = int(np.prod(shape))
         return np.frombuffer(self._digest(name, count), np.uint8).astype(np.int32).reshape(shape)
 
@@ -64,9 +71,9 @@ class Dice:
 
 
 def fill(contours: list[np.ndarray]) -> tuple[slice, np.ndarray]:
-    """Even-odd filling: the rows touched and the boolean mask (rows, GRID) inside.
+    """Fill contours by the even-odd rule; return the rows touched and the mask ``(rows, GRID)``.
 
-    Contours are (n, 2) integers (x, y), STEP to a cell, and close by themselves; a contour within
+    Contours are ``(n, 2)`` integers (x, y), STEP per cell, closed implicitly; a contour within
     another is a hole.
     """
     starts = np.concatenate(contours)
@@ -92,7 +99,7 @@ def fill(contours: list[np.ndarray]) -> tuple[slice, np.ndarray]:
 
 
 def smooth_noise(dice: Dice, name: str, cells: int) -> np.ndarray:
-    """Bilinear noise (SIZE, SIZE), 0..255, with `cells` random values a side."""
+    """Return bilinear noise ``(SIZE, SIZE)``, 0..255, with ``cells`` random values per side."""
     corners = dice.array(name, cells + 1, cells + 1)
     position = np.arange(SIZE) * cells * 16 // SIZE
     whole, part = position >> 4, position & 15
@@ -101,7 +108,7 @@ def smooth_noise(dice: Dice, name: str, cells: int) -> np.ndarray:
 
 
 def blur(picture: np.ndarray) -> np.ndarray:
-    """One pass of the kernel (1, 2, 1) / 4 along both axes; int32 in and out."""
+    """Return a picture after one pass of the kernel (1, 2, 1) / 4 along both axes, int32."""
     for axis in (0, 1):
         picture = np.moveaxis(picture, axis, 0)
         padded = np.concatenate([picture[:1], picture, picture[-1:]])
@@ -111,7 +118,7 @@ def blur(picture: np.ndarray) -> np.ndarray:
 
 
 def pixelate(picture: np.ndarray, block: int) -> np.ndarray:
-    """Means over blocks of block x block pixels (SIZE must be a multiple of block)."""
+    """Return means over ``block x block`` pixels; SIZE must be a multiple of ``block``."""
     side = SIZE // block
     means = picture.reshape(side, block, side, block, -1).sum((1, 3)) // (block * block)
     return means.repeat(block, 0).repeat(block, 1)

@@ -1,4 +1,6 @@
-"""Draws a class in a look: layout, filling, development."""
+"""Render a picture of a class in a look: layout, filling, final processing."""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -33,7 +35,11 @@ _X, _Y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
 def paint(
     dice: Dice, classname: str, look: Look, colour: str | None = None, backdrop: str | None = None
 ) -> np.ndarray:
-    """A picture (SIZE, SIZE, 3) uint8; the colours are names of `COLOURS`, random by default."""
+    """Return a picture ``(SIZE, SIZE, 3)`` uint8.
+
+    Args:
+        colour, backdrop: names in ``COLOURS``; random by default.
+    """
     palette = _palette(dice, look, colour, backdrop)
     canvas = _backdrop(dice, look, palette["backdrop"])
     if classname in WEAVES:
@@ -52,12 +58,14 @@ def _palette(
         )
 
     def other(name: str | None, *taken: np.ndarray) -> np.ndarray:
-        """The named colour, or one that can be told from those taken."""
-        for distance in range(240, 0, -8):
+        """Return the named colour, or one that differs from those taken."""
+        distance = 240
+        while True:
             rgb = stray(COLOURS[name or dice.pick(list(COLOURS))])
-            if name or all(np.abs(rgb - rival).sum() >= distance for rival in taken):
-                break
-        return rgb
+            distinct = all(np.abs(rgb - rival).sum() >= distance for rival in taken)
+            if name or distinct or distance == 8:
+                return rgb
+            distance -= 8
 
     back = stray(look.paper) if look.paper else other(backdrop)
     main = other(colour, back)
@@ -73,7 +81,7 @@ def _palette(
 
 
 def _backdrop(dice: Dice, look: Look, colour: np.ndarray) -> np.ndarray:
-    """(SIZE, SIZE, 3): a gradient, mottled by noise of two scales."""
+    """Return ``(SIZE, SIZE, 3)``: a gradient, mottled by noise of two scales."""
     slope = [dice.between(-look.relief, look.relief) for _ in range(2)]
     coarse = smooth_noise(dice, "coarse", dice.between(2, 5)) - 128
     fine = smooth_noise(dice, "fine", dice.between(8, 16)) - 128
@@ -85,7 +93,7 @@ def _backdrop(dice: Dice, look: Look, colour: np.ndarray) -> np.ndarray:
 def _objects(
     dice: Dice, classname: str, look: Look, canvas: np.ndarray, palette: dict[str, np.ndarray]
 ) -> np.ndarray:
-    layer = np.zeros((GRID, GRID), np.int64)  # which of the inks below covers a cell, 0 for none
+    layer = np.zeros((GRID, GRID), np.int64)  # index of the ink that covers a cell; 0: none
     roles = {"main": 2, "second": 3, "dark": 4, "light": 5}
     inks = [np.zeros(3, np.int32), palette["ink"], *(palette[role] for role in roles)]
 
@@ -125,7 +133,7 @@ def _objects(
 
 
 def _blob(dice: Dice, largest: int) -> np.ndarray:
-    """A random ellipse or polygon somewhere, (n, 2) in grid units."""
+    """Return a random ellipse or polygon at a random place, ``(n, 2)`` in grid units."""
     outline = oval(0, 0, dice.between(6, largest), dice.between(6, largest), lean=dice.below(TURN))
     if dice.chance(60):
         corners = dice.between(3, 5)
@@ -136,10 +144,12 @@ def _blob(dice: Dice, largest: int) -> np.ndarray:
     )
 
 
-def _poses(dice: Dice, look: Look, copies: int):
-    """For each copy a function that turns and scales contours into grid units, and its place."""
+def _poses(
+    dice: Dice, look: Look, copies: int
+) -> Iterator[tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]]:
+    """Yield, per copy, a function that rotates and scales contours to grid units, and its place."""
     frame = GRID * STEP
-    side = 1 if copies == 1 else 2 if copies <= 4 else 3  # copies stand in a square of side x side
+    side = 1 if copies == 1 else 2 if copies <= 4 else 3  # copies are in a grid of side x side
     cells = list(range(side * side))
     for _ in range(copies):
         cell = cells.pop(dice.below(len(cells)))
@@ -163,12 +173,12 @@ def _poses(dice: Dice, look: Look, copies: int):
 
 
 def _coverage(mask: np.ndarray) -> np.ndarray:
-    """How many of a pixel's four cells are set, (SIZE, SIZE)."""
+    """Return how many of a pixel's four cells are set, ``(SIZE, SIZE)``."""
     return _pixels(mask.astype(np.int32))
 
 
 def _pixels(cells: np.ndarray) -> np.ndarray:
-    """The sum of each pixel's four cells: (GRID, GRID, ...) to (SIZE, SIZE, ...)."""
+    """Return the sum of each pixel's four cells: ``(GRID, GRID, ...)`` to ``(SIZE, SIZE, ...)``."""
     rows = cells[::2] + cells[1::2]
     return rows[:, ::2] + rows[:, 1::2]
 
@@ -193,7 +203,7 @@ def _threads(dice: Dice, strength: int) -> np.ndarray:
 def _weave(
     dice: Dice, classname: str, look: Look, canvas: np.ndarray, colour: np.ndarray
 ) -> np.ndarray:
-    scale = 12 + dice.between(*look.scale) * 32 // 100  # cells a repeat
+    scale = 12 + dice.between(*look.scale) * 32 // 100  # cells per repeat
     angle = dice.between(-look.turn, look.turn) + dice.below(2) * (
         TURN // 4 if classname != "bricks" else 0
     )
@@ -212,7 +222,7 @@ def _weave(
 
 
 def _develop(dice: Dice, look: Look, canvas: np.ndarray) -> np.ndarray:
-    """Colour, sharpness and noise of the finished picture, as uint8."""
+    """Return the finished picture as uint8: adjust colour and sharpness, add noise."""
     for _ in range(dice.between(*look.blur)):
         canvas = blur(canvas)
     gray = (canvas * np.array([77, 150, 29])).sum(2, keepdims=True) >> 8
@@ -234,7 +244,13 @@ def _develop(dice: Dice, look: Look, canvas: np.ndarray) -> np.ndarray:
 
 
 def draw(family: str, classname: str, domain: str, index: int, seed: int = 0) -> np.ndarray:
-    """Picture `index` of a class in a domain, (SIZE, SIZE, 3) uint8; it depends on no more."""
+    """Return picture ``index`` of a class in a domain, ``(SIZE, SIZE, 3)`` uint8.
+
+    It depends only on the arguments.
+
+    Raises:
+        KeyError: there is no such class or domain.
+    """
     if classname not in FAMILIES.get(family, ()):
         raise KeyError(f"no class {classname!r} in the family {family!r}: {FAMILIES}")
     if domain not in LOOKS:

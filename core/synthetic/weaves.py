@@ -1,4 +1,4 @@
-"""The texture classes: each gives a two-colour mask over turned and scaled integer coordinates."""
+"""The texture classes: functions from rotated and scaled integer coordinates to a mask."""
 
 from collections.abc import Callable
 
@@ -13,12 +13,12 @@ _WAVE = (
 
 
 def _fold(t: np.ndarray, period: int = PERIOD) -> np.ndarray:
-    """Distance to the nearest multiple of the period."""
+    """Return the distance to the nearest multiple of the period."""
     return np.abs((t + period // 2) % period - period // 2)
 
 
 def _staggered(u: np.ndarray, v: np.ndarray, height: int) -> np.ndarray:
-    """u, moved by half a period in every second row of the given height."""
+    """Return u, shifted by half a period in every second row of this height."""
     return u + (v // height % 2) * (PERIOD // 2)
 
 

@@ -100,7 +100,9 @@ def test_model_and_dataset_are_made_once(configuration, tmp_path, monkeypatch):
     limited = configuration("coop", "four", "MODEL.MEMORY_LIMIT", "0.5")
     assert shared.clip(limited).memory_limit == 0.5
     assert len(built) == 2
-    assert shared.dataset(limited) is shared.dataset(configuration("vpt", "five"))
+    arguments = ("shapes", "data", {})
+    assert shared.dataset(*arguments) is shared.dataset(*arguments)
+    assert len(shared._datasets) == 1
 
 
 @pytest.mark.slow
