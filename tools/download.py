@@ -1,7 +1,6 @@
 """Fetch datasets into CoOp's disk layout, and verify what is there."""
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -32,25 +31,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def chosen(given: argparse.Namespace) -> list[str]:
-    """Return the registry keys of the datasets that were named."""
-    from softprompt.core.base.errors import UserError, closest
-    from softprompt.core.base.registry import normalized
-    from softprompt.core.data.sources import SOURCES
-
-    known = list(SOURCES)
-    names = [normalized(name) for name in given.names]
-    for name in names:
-        if name not in known and name != "all":
-            raise UserError(
-                f"there is nothing to download for {name!r}{closest(name, known)}; "
-                f"name one or more of {', '.join(known)}, or all"
-            )
-    if not names and not given.list:
-        raise UserError("name one or more datasets, or all; --list shows them")
-    return known if "all" in names or not names else list(dict.fromkeys(names))
-
-
 def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
     """Return the root, or raise ``UserError`` for flags that do not fit together."""
     from softprompt.core.base.errors import UserError
@@ -71,45 +51,19 @@ def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
     return root
 
 
-def own_file(given: argparse.Namespace):
-    from softprompt.core.data.sources import File
-
-    if not given.url:
-        return None
-    # Named by the whole address, for what is kept of one archive is of no use for another.
-    name = f"own-{hashlib.sha256(given.url.encode()).hexdigest()[:12]}"
-    return File(given.url, name, sha256=given.sha256.lower())
-
-
-def download(names: list[str], root: Path, given: argparse.Namespace) -> bool:
-    """Get each dataset and return whether all are there; one that fails stops no other."""
-    from softprompt.core.base.errors import UserError
-    from softprompt.core.download.disk import DiskFull
-    from softprompt.core.download.get import get
-
-    failed = []
-    for name in names:
-        try:
-            get(name, root, own_file(given), given.mirror, given.make_split)
-        except DiskFull:
-            raise
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed.append(name)
-    if failed and len(names) > 1:
-        print(f"error: not complete: {', '.join(failed)}", file=sys.stderr)
-    return not failed
-
-
 @command("interrupted; the same command goes on where this one stopped")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
+    from softprompt.core.base.errors import UserError
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.plugins import import_built_in
     from softprompt.core.download import check, report
+    from softprompt.core.download.request import datasets_named, get_all, own_archive
 
     log_to_console()
-    names = chosen(given)
+    if not given.names and not given.list:
+        raise UserError("name one or more datasets, or all; --list shows them")
+    names = datasets_named(given.names or ["all"])
     if given.list:
         print(report.listing(names))
         return 0
@@ -119,10 +73,11 @@ def main(arguments: list[str]) -> int:
         findings = [check.check(name, root, not given.quick, given.jobs) for name in names]
         print(report.verdict(findings))
         return 1 if any(found.wrong for found in findings) else 0
+    own = own_archive(given.url, given.sha256)
     if given.dry_run:
-        print(report.plan(names, root, own_file(given), given.mirror))
+        print(report.plan(names, root, own, given.mirror))
         return 0
-    return 0 if download(names, root, given) else 2
+    return 2 if get_all(names, root, own, given.mirror, given.make_split) else 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.clip.prompted import PromptedCLIP
 from softprompt.core.config.load import load_config
-from softprompt.core.coop import importing, outline
+from softprompt.core.coop import convert, importing, outline
 from softprompt.core.coop.reading import read_checkpoint
 from softprompt.core.engine import checkpoint
 from softprompt.core.studies.recipe import Recipe, load_recipe
@@ -232,7 +232,7 @@ def test_an_official_checkpoint_gives_the_official_logits(
     method, run, recipe, recipe_clip, tmp_path, monkeypatch
 ):
     """The record's own command line and start values; the logits are the official code's."""
-    for module in (importing, outline):
+    for module in (convert, importing, outline):
         monkeypatch.setattr(module, "outline", lambda name: recipe_clip)
     record = json.loads((GOLDEN / f"{method}.json").read_text())
     start = record["init"]
@@ -271,7 +271,7 @@ def test_all_nine_methods_are_covered():
 
 
 def test_kgcoop_gives_the_logits_of_its_context(run, recipe, recipe_clip, tmp_path, monkeypatch):
-    for module in (importing, outline):
+    for module in (convert, importing, outline):
         monkeypatch.setattr(module, "outline", lambda name: recipe_clip)
     names = ("song bird", "dog", "tree_frog")
     context = recipe.init({"prompt_learner.ctx": [4, recipe_clip.text_width]}, 7, 0.02)

@@ -1,7 +1,6 @@
 """What tools/download.py makes of a disk: --check, and ImageNet's own archives."""
 
 import gzip
-import importlib.util
 import io
 import json
 import tarfile
@@ -18,7 +17,6 @@ from softprompt.core.data.fewshot import class_subset
 from softprompt.core.data.splits import PUBLISHED, SplitFileDataset, read_split
 from softprompt.core.download import check, ilsvrc, place
 
-ROOT = Path(__file__).resolve().parents[2]
 WNIDS = ("n01440764", "n01443537", "n01484850")
 
 
@@ -28,14 +26,13 @@ def picture(file: Path) -> None:
 
 
 @pytest.fixture
-def tool(tmp_path, capsys):
+def tool(load_tool, tmp_path, capsys):
     """Run tools/download.py --check with ROOT tmp_path; return its exit code and what it says."""
 
     def run(*arguments) -> tuple[int, str]:
-        spec = importlib.util.spec_from_file_location("download", ROOT / "tools" / "download.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        code = module.main([*arguments, "--check", "--jobs", "2", "--root", str(tmp_path)])
+        code = load_tool("download").main(
+            [*arguments, "--check", "--jobs", "2", "--root", str(tmp_path)]
+        )
         return code, capsys.readouterr().out
 
     return run

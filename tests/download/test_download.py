@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import importlib.util
 import io
 import json
 import tarfile
@@ -410,21 +409,14 @@ def eurosat_zip(prefix: str = "2750/", split: bool = True, without: str = "") ->
     return content.getvalue()
 
 
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def tool(tmp_path, server, fake_drive, monkeypatch):
+def tool(load_tool, tmp_path, server, fake_drive, monkeypatch):
     """Run tools/download.py with ROOT tmp_path/DATA."""
     monkeypatch.setattr(logger, "handlers", [])  # one of an earlier test writes elsewhere
     monkeypatch.setattr(logger, "propagate", True)  # else pytest adds one
 
     def run(*arguments) -> int:
-        return load("download").main([*map(str, arguments), "--root", str(tmp_path / "DATA")])
+        return load_tool("download").main([*map(str, arguments), "--root", str(tmp_path / "DATA")])
 
     return run
 
@@ -446,7 +438,7 @@ def below(folder: Path) -> set[str]:
     return {str(place.relative_to(folder)) for place in folder.iterdir()}
 
 
-def test_from_an_address_to_a_training_run(server, tool, tmp_path, capsys, monkeypatch):
+def test_from_an_address_to_a_training_run(server, tool, load_tool, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     server.files["/EuroSAT.zip"] = eurosat_zip()
     assert tool("eurosat", "--url", f"{server.url}/EuroSAT.zip") == 0
@@ -466,7 +458,7 @@ def test_from_an_address_to_a_training_run(server, tool, tmp_path, capsys, monke
         *("DATASET.NUM_SHOTS", "1", "OPTIM.MAX_EPOCH", "1", "TEST.CLASSES", "(all,)"),
         *("DATASET.SUBSAMPLE_CLASSES", "all"),
     ]
-    assert load("train").main(arguments) == 0
+    assert load_tool("train").main(arguments) == 0
     found = json.loads((tmp_path / "run" / "results.json").read_text())
     assert found["split"]["note"].startswith("non-standard split")  # it is no real EuroSAT
     assert found["results"]["coop under erm"]["all"]["images"] == 3
@@ -779,8 +771,8 @@ def test_mistakes_are_one_line(mistake, arguments, message):
     assert message in mistake(*arguments)
 
 
-def test_a_root_that_cannot_be_right(tmp_path, capsys):
-    download = load("download")
+def test_a_root_that_cannot_be_right(load_tool, tmp_path, capsys):
+    download = load_tool("download")
     assert download.main(["eurosat"]) == 2
     assert download.main(["eurosat", "--root", str(tmp_path / "no" / "DATA")]) == 2
     said = capsys.readouterr().err
