@@ -6,7 +6,7 @@ top level and are linked here, so that editors, type checkers and Python find th
 
 from pathlib import Path
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 _here = Path(__file__).resolve().parent
 if not (_here / "core").is_dir():  # a checkout on a file system without symbolic links

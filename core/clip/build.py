@@ -146,7 +146,7 @@ def bare_model(
     if "hf_model_name" in config:  # building it alone would need the network
         raise UserError(
             f"the text tower of {name} is {config['hf_model_name']} from Hugging Face, which "
-            "cannot be prompted here; the README's table of backbones names those that can"
+            "cannot be prompted here; docs/results/backbones.md lists those that can"
         )
     # An activation is part of what the weights were trained with, so theirs decides.
     quick = entry.get("quick_gelu", False) if entry else name in COOP_NAMES or QUICK in name

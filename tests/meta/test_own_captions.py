@@ -1,4 +1,4 @@
-"""A captions file of 200 pictures, from the README's commands to trained prompts."""
+"""A captions file of 200 pictures, from the guide's commands to trained prompts."""
 
 import json
 import re
@@ -32,9 +32,9 @@ def captions(tmp_path_factory):
 
 @pytest.fixture
 def commands(captions, root, tmp_path):
-    """The arguments of the README's three commands, for this file and from this folder."""
-    section = (root / "README.md").read_text().partition("## Meta-learned prompts")[2]
-    block = re.search(r"```bash\n(.*?)```", section, re.S)[1]
+    """The arguments of the guide's three commands, for this file and from this folder."""
+    page = (root / "docs" / "guide" / "meta-learning.md").read_text()
+    block = re.search(r"```bash\n(.*?)```", page, re.S)[1]
     _, *own = [shlex.split(line) for line in block.splitlines()]
     assert [words[1] for words in own] == [
         f"tools/{tool}.py" for tool in ("clusters", "meta_train", "train")

@@ -84,6 +84,6 @@ def _is_plainly(module: nn.Module, cls: type, *methods: str) -> bool:
 
 def _refusal(kind: str, reason: str) -> UserError:
     return UserError(
-        f"this backbone's text tower ({kind}) is not supported: {reason}; the README's table of "
-        "backbones names those that are"
+        f"this backbone's text tower ({kind}) is not supported: {reason}; "
+        "docs/results/backbones.md lists those that are"
     )

@@ -1,0 +1,23 @@
+.PHONY: quality style types test slow docs
+
+export OMP_NUM_THREADS ?= 1
+
+quality:
+	ruff check .
+	ruff format --check .
+
+style:
+	ruff check --fix .
+	ruff format .
+
+types:
+	pyright
+
+test:
+	python -m pytest -n auto -m "not slow"
+
+slow:
+	python -m pytest -m slow
+
+docs:
+	mkdocs build --strict
