@@ -1,6 +1,7 @@
-"""What tests/base/test_parallel.py runs as one process and, by torchrun, as two.
+"""What tests/base/test_parallel.py runs by torchrun, as two processes.
 
-Usage: parallel_script.py FOLDER; each process writes what it has found to FOLDER/RANK.pt.
+Usage: parallel_script.py FOLDER; each process writes what it has found to FOLDER/RANK.pt, the first
+one also what it finds before it joins the other, to FOLDER/alone.pt.
 """
 
 import os
@@ -86,5 +87,8 @@ def everything() -> dict[str, dict[str, torch.Tensor]]:
 
 if __name__ == "__main__":
     import_built_in()
+    folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+    if rank == "0":
+        torch.save(everything(), folder / "alone.pt")
     with parallel.processes(cuda=False):
-        torch.save(everything(), Path(sys.argv[1], f"{os.environ.get('RANK', 0)}.pt"))
+        torch.save(everything(), folder / f"{rank}.pt")

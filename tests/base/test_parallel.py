@@ -34,10 +34,9 @@ def run(*command) -> str:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> list[dict]:
     """What one process finds, and what each of two does."""
-    alone, both = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("both")
-    run(sys.executable, HERE / "parallel_script.py", alone)
-    run(*TORCHRUN, HERE / "parallel_script.py", both)
-    return [torch.load(file) for file in (alone / "0.pt", both / "0.pt", both / "1.pt")]
+    folder = tmp_path_factory.mktemp("found")
+    run(*TORCHRUN, HERE / "parallel_script.py", folder)
+    return [torch.load(folder / f"{name}.pt") for name in ("alone", 0, 1)]
 
 
 def error(one: torch.Tensor, other: torch.Tensor) -> float:
