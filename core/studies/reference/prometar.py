@@ -1,5 +1,7 @@
 """ProMetaR's step with every pass that the official code makes."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,17 +12,17 @@ from softprompt.trainers.prometar import ProMetaR
 
 
 class ReferenceProMetaR(ProMetaR):
-    """The official ``forward_backward`` and learn2learn's clones: the same numbers, at their cost.
+    """The official ``forward_backward`` with learn2learn's clones: equal numbers, at their cost.
 
-    The teacher runs on batch, support and query; text and image regularizer have a gradient each,
-    all gradients a graph; the query pass encodes the whole support and takes its partners from it.
+    The teacher runs on batch, support and query; the text and the image regularizer have separate
+    gradients, each with a graph; the query pass encodes the whole support and picks its partners.
     """
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         with twice_differentiable():  # as in torch 1.9, which had no other attention
             terms = self.losses(batch, None)
             self.update(self.modulated(terms[0], terms[1:], self.model.params(), True))
-            log = dict(zip(("ce", "text", "image"), terms, strict=True))
+            log: dict[str, Tensor] = dict(zip(("ce", "text", "image"), terms, strict=True))
             labels = torch.unique(batch.labels)
             if len(labels) > 1:
                 clone = [value.clone() for value in self.model.clip.model.parameters()]
@@ -32,7 +34,8 @@ class ReferenceProMetaR(ProMetaR):
                 self.update(gate, "gate")
                 log["outer"] = outer
                 del clone
-        return log | {"loss": sum(log.values())}
+        total: Any = sum(log.values())
+        return log | {"loss": total}
 
     def losses(self, batch, teacher_image, params=None):
         return super().losses(batch, self.model.zero_shot_image(batch.images), params)
