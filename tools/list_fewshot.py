@@ -1,7 +1,6 @@
 """Print which pictures CoOp's few-shot draw takes from a split file, or the lists' fingerprints."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -31,25 +30,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.errors import UserError
-    from softprompt.core.data.fewshot import draw_shots, list_sha256
-    from softprompt.core.data.splits import read_split
+    from softprompt.core.data.splits import list_draw
 
     if given.shots < 1 or given.seed < 0:
         raise UserError(
             f"--shots {given.shots} --seed {given.seed}: at least one shot, and no seed below 0"
         )
-    classnames, splits = read_split(Path(given.split).expanduser())
-    drawn = draw_shots(splits, given.shots, given.seed)
-    lists = {split: drawn[split] for split in ("train", "val")}
-    if given.sha256:
-        entry = {"n": [len(items) for items in lists.values()]}
-        entry |= {split: list_sha256(items, classnames) for split, items in lists.items()}
-        print(json.dumps({f"shot_{given.shots}-seed_{given.seed}": entry}, indent=1))
-        return 0
-    for split, items in lists.items():
-        print(f"# {split}: {len(items)}")
-        for item in items:
-            print(item.path, item.label, classnames[item.label], sep="\t")
+    print(list_draw(Path(given.split).expanduser(), given.shots, given.seed, given.sha256))
     return 0
 
 

@@ -5,6 +5,7 @@ import json
 import zlib
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import ASSETS
@@ -65,6 +66,31 @@ def _checked(row: list) -> tuple[str, int, str]:
     if not (isinstance(path, str) and type(label) is int and isinstance(name, str)):
         raise TypeError(f"the entry {row!r}")
     return path, label, name
+
+
+def list_draw(file: Path, shots: int, seed: int, fingerprints: bool = False) -> str:
+    """Return the train and val lists of a few-shot draw from a split file, as text.
+
+    Each line is ``path<TAB>label<TAB>class name``, below a heading with the number of lines.
+
+    Args:
+        fingerprints: instead return, as JSON, the number of lines of both lists and their sha256.
+
+    Raises:
+        UserError: it is no split file.
+    """
+    classnames, splits = read_split(file)
+    drawn = draw_shots(splits, shots, seed)
+    lists = {split: drawn[split] for split in ("train", "val")}
+    if fingerprints:
+        entry: dict[str, Any] = {"n": [len(items) for items in lists.values()]}
+        entry |= {split: list_sha256(items, classnames) for split, items in lists.items()}
+        return json.dumps({f"shot_{shots}-seed_{seed}": entry}, indent=1)
+    lines = []
+    for split, items in lists.items():
+        lines.append(f"# {split}: {len(items)}")
+        lines += [f"{item.path}\t{item.label}\t{classnames[item.label]}" for item in items]
+    return "\n".join(lines)
 
 
 class SplitFileDataset(Dataset):

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from list_fewshot import main
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.data.dataset import Item
@@ -159,7 +158,12 @@ def test_missing_classes_are_named():
         check_every_class([], ("ant", "cat"), "train")
 
 
-def test_tool_prints_hashes_in_the_form_of_the_reference(capsys):
+@pytest.fixture
+def main(load_tool):
+    return load_tool("list_fewshot").main
+
+
+def test_tool_prints_hashes_in_the_form_of_the_reference(main, capsys):
     split = str(PUBLISHED / f"{FILES['eurosat']}.gz")
     assert main(["--split", split, "--shots", "16", "--seed", "2", "--sha256"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -167,7 +171,7 @@ def test_tool_prints_hashes_in_the_form_of_the_reference(capsys):
     assert printed == {key: GOLDEN["datasets"]["eurosat"][key]}
 
 
-def test_tool_prints_the_lists(capsys):
+def test_tool_prints_the_lists(main, capsys):
     split = str(PUBLISHED / f"{FILES['eurosat']}.gz")
     assert main(["--split", split, "--shots", "1", "--seed", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -184,7 +188,7 @@ def test_tool_prints_the_lists(capsys):
         (__file__, "0", "--shots 0"),
     ],
 )
-def test_tool_ends_in_one_line(capsys, split, shots, message):
+def test_tool_ends_in_one_line(main, capsys, split, shots, message):
     assert main(["--split", split, "--shots", shots, "--seed", "1"]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -1,5 +1,7 @@
 """ProMetaR's step with every pass that the official code makes."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,23 +10,25 @@ from softprompt.core.clip.gradients import twice_differentiable
 from softprompt.core.data.batch import Batch
 from softprompt.trainers.prometar import ProMetaR
 
+Params = dict[str, Tensor]  # by name
+
 
 class ReferenceProMetaR(ProMetaR):
-    """The official ``forward_backward`` and learn2learn's clones: the same numbers, at their cost.
+    """The official ``forward_backward`` with learn2learn's clones: equal numbers, at their cost.
 
-    The teacher runs on batch, support and query; text and image regularizer have a gradient each,
-    all gradients a graph; the query pass encodes the whole support and takes its partners from it.
+    The teacher runs on batch, support and query; the text and the image regularizer have separate
+    gradients, each with a graph; the query pass encodes the whole support and picks its partners.
     """
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         with twice_differentiable():  # as in torch 1.9, which had no other attention
-            terms = self.losses(batch, None)
-            self.update(self.modulated(terms[0], terms[1:], self.model.params(), True))
-            log = dict(zip(("ce", "text", "image"), terms, strict=True))
+            ce, text, image = self._terms(batch)
+            self.update(self._modulated(ce, text, image, self.model.params(), create_graph=True))
+            log = {"ce": ce, "text": text, "image": image}
             labels = torch.unique(batch.labels)
             if len(labels) > 1:
                 clone = [value.clone() for value in self.model.clip.model.parameters()]
-                outer = self.outer_loss(batch, None, labels)
+                outer = self._outer_loss(batch, labels)
                 trained = {**self.model.params(), **dict(self.gates.named_parameters())}
                 found = self.gradients(self.lr_ratio * outer, trained)
                 gate = {name: found.pop(name) for name, _ in self.gates.named_parameters()}
@@ -32,19 +36,26 @@ class ReferenceProMetaR(ProMetaR):
                 self.update(gate, "gate")
                 log["outer"] = outer
                 del clone
-        return log | {"loss": sum(log.values())}
+        total: Any = sum(log.values())
+        return log | {"loss": total}
 
-    def losses(self, batch, teacher_image, params=None):
-        return super().losses(batch, self.model.zero_shot_image(batch.images), params)
+    def _terms(self, batch: Batch, params: Params | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the losses on a batch, for which the teacher runs each time."""
+        return self.losses(batch, self.model.zero_shot_image(batch.images), params)
 
-    def modulated(self, ce, regularizers, params, create_graph=False):
-        g = self.gradients(ce, params, create_graph)
-        r = [self.gradients(each, params, create_graph) for each in regularizers]
-        r = {name: sum(each[name] for each in r) for name in g}
+    def _modulated(
+        self, ce: Tensor, text: Tensor, image: Tensor, params: Params, create_graph: bool
+    ) -> Params:
+        """Return ``g_hat`` from a gradient for each regularizer."""
+        g, r_text, r_image = (
+            self.gradients(each, params, create_graph) for each in (ce, text, image)
+        )
+        r = {name: r_text[name] + r_image[name] for name in g}
         gates = {name: self.gates[name.replace(".", "/")](g[name], r[name]) for name in g}
         return {name: g[name] + gates[name] * r[name] for name in g}
 
-    def outer_loss(self, batch: Batch, teacher_image, labels: Tensor) -> Tensor:
+    def _outer_loss(self, batch: Batch, labels: Tensor) -> Tensor:
+        """Return the loss on one label's images after a step on the others, partners from these."""
         held_out = labels[torch.randperm(len(labels))][0]
         query, support = batch.labels == held_out, batch.labels != held_out
         images, others = batch.images[query], batch.images[support]
@@ -52,8 +63,8 @@ class ReferenceProMetaR(ProMetaR):
         partner = torch.randint(len(others), (len(images),))
 
         params = self.model.params()
-        ce, *regularizers = self.losses(Batch(others, batch.labels[support]), None, params)
-        g_hat = self.modulated(ce, regularizers, params, create_graph=not self.fast_adaptation)
+        ce, text, image = self._terms(Batch(others, batch.labels[support]), params)
+        g_hat = self._modulated(ce, text, image, params, not self.fast_adaptation)
         adapted = {name: value - self.adapt_lr * g_hat[name] for name, value in params.items()}
 
         self.model.zero_shot_image(images)
