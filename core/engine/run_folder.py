@@ -25,8 +25,7 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
         backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "-")
         parent = Path("output", cfg.DATASET.NAME, f"{cfg.TRAINER.NAME}-{cfg.PROMPT.NAME}", backbone)
         stem = f"{cfg.DATASET.SUBSAMPLE_CLASSES}-{cfg.DATASET.NUM_SHOTS}shots-seed{cfg.SEED}"
-        runs = (parent / f"{stem}-run{number}" for number in range(1, 1_000_000))
-        return next(run for run in runs if not run.exists())
+        return new_folder(parent, stem)
     folder = Path(cfg.OUTPUT_DIR).expanduser()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"OUTPUT_DIR {folder} is a file; give a folder")
@@ -38,6 +37,12 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
     if occupied and (folder / "config.yaml").is_file():
         _check_same_run(cfg, folder)
     return folder
+
+
+def new_folder(parent: Path, stem: str) -> Path:
+    """Return the first of ``stem-run1``, ``stem-run2`` ... that does not exist yet."""
+    runs = (parent / f"{stem}-run{number}" for number in range(1, 1_000_000))
+    return next(run for run in runs if not run.exists())
 
 
 def evaluation_folder(cfg: CfgNode) -> Path:

@@ -21,7 +21,7 @@ from softprompt.core.data.transforms import Preprocessing, evaluation_transform,
 from softprompt.core.engine import results
 from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.recorder import open_run
-from softprompt.core.engine.run_folder import run_folder
+from softprompt.core.engine.run_folder import new_folder, run_folder
 from softprompt.core.meta import learned, state
 from softprompt.core.meta.config import section
 from softprompt.core.meta.corpus import Corpus, open_corpus, samplers
@@ -86,8 +86,7 @@ def _folder(cfg: CfgNode, resume: bool) -> Path:
         return run_folder(cfg, resume)
     backbone = cfg.MODEL.BACKBONE.NAME.replace("/", "-")
     parent = Path("output", "gram", f"meta-{cfg.PROMPT.NAME}", backbone)
-    runs = (parent / f"seed{cfg.SEED}-run{number}" for number in range(1, 1_000_000))
-    return next(run for run in runs if not run.exists())
+    return new_folder(parent, f"seed{cfg.SEED}")
 
 
 def _learner(cfg: CfgNode, clip: FrozenCLIP) -> PromptLearner:
