@@ -2,7 +2,7 @@
 
 from softprompt.core import DATASETS
 from softprompt.core.data.splits import SplitFileDataset
-from softprompt.core.prompts.templates import PLAIN
+from softprompt.core.prompts.templates import PHOTO
 
 
 @DATASETS.register("caltech101")
@@ -16,4 +16,4 @@ class Caltech101(SplitFileDataset):
     folder = "caltech-101"
     images = "101_ObjectCategories"
     split_file = "split_zhou_Caltech101.json"
-    templates = {"coop": PLAIN}
+    templates = {"coop": PHOTO}

@@ -5,7 +5,7 @@ from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import Splits
 from softprompt.core.data.imagenet import ImageNetFolders
 from softprompt.core.data.pictures import list_folders
-from softprompt.core.prompts.templates import PLAIN, SELECT
+from softprompt.core.prompts.templates import PHOTO, SELECT
 
 
 @DATASETS.register("imagenet")
@@ -18,7 +18,7 @@ class ImageNet(ImageNetFolders):
 
     folder = "imagenet"
     images = "images"
-    templates = {"coop": PLAIN, "select": SELECT}
+    templates = {"coop": PHOTO, "select": SELECT}
 
     def name_folders(self, names: dict[str, str]) -> dict[str, str]:
         wnids = set(self.wnids(self.image_dir / "val", names))

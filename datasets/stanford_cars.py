@@ -2,7 +2,7 @@
 
 from softprompt.core import DATASETS
 from softprompt.core.data.splits import SplitFileDataset
-from softprompt.core.prompts.templates import PLAIN
+from softprompt.core.prompts.templates import PHOTO
 
 
 @DATASETS.register("stanford_cars")
@@ -15,4 +15,4 @@ class StanfordCars(SplitFileDataset):
     folder = "stanford_cars"
     images = ""  # the split's paths begin with cars_train/ or cars_test/
     split_file = "split_zhou_StanfordCars.json"
-    templates = {"coop": PLAIN}
+    templates = {"coop": PHOTO}

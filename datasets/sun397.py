@@ -2,7 +2,7 @@
 
 from softprompt.core import DATASETS
 from softprompt.core.data.splits import SplitFileDataset
-from softprompt.core.prompts.templates import PLAIN
+from softprompt.core.prompts.templates import PHOTO
 
 
 @DATASETS.register("sun397")
@@ -20,4 +20,4 @@ class SUN397(SplitFileDataset):
         "9ac7879bf03253fc47834e4fa52a2157227c3c81edff864bb5eaf709ed3d4ec0",
         "d0507aca242a69de072c6769635f119f2c0b911c71cebfb6e1ac04825a670c64",
     )
-    templates = {"coop": PLAIN}
+    templates = {"coop": PHOTO}

@@ -15,4 +15,4 @@ class ERM(Trainer):
     """
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        return {"ce": F.cross_entropy(self.model(batch.images).logits, batch.labels)}
+        return {"ce": F.cross_entropy(self.model(batch).logits, batch.labels)}

@@ -78,7 +78,7 @@ class GRAM(Trainer):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on one batch along the regulated gradient; return the terms, loss and gate."""
-        features = self.model(batch.images)
+        features = self.model(batch)
         terms = self.terms(features, batch)
         loss = cast(Tensor, sum(terms.values()))
         found = self.gradients(loss, retain_graph=False)
@@ -93,7 +93,7 @@ class GRAM(Trainer):
 
     def _condition(self, features: Features, batch: Batch) -> Tensor:
         """Return the batch's mean image feature without prompts; single images: a running mean."""
-        image = self.model.zero_shot_image(batch.images) if self.prompts_images else features.image
+        image = self.model.zero_shot_image(batch) if self.prompts_images else features.image
         mean = image.float().mean(0)
         if len(batch.images) > 1:
             return mean

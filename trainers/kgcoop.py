@@ -28,7 +28,7 @@ class KgCoOp(Trainer):
         self.teacher = model.zero_shot_text(templates)  # (classes, dim)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        features = self.model(batch.images)
+        features = self.model(batch)
         terms = {"ce": F.cross_entropy(features.logits, batch.labels)}
         if self.weight:
             likeness = F.cosine_similarity(features.text, self.teacher, dim=-1, eps=EPS).mean()

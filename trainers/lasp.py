@@ -32,7 +32,7 @@ class LASP(Trainer):
         self.by_hand = torch.stack([model.zero_shot_text(one) for one in sentences])  # (l, k, dim)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        features = self.model(batch.images)
+        features = self.model(batch)
         terms = {"ce": F.cross_entropy(features.logits, batch.labels)}
         if self.weight:
             terms["text"] = self.weight * self.text_to_text(features.text)

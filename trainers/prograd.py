@@ -36,9 +36,9 @@ class ProGrad(Trainer):
         self.teacher_text = model.zero_shot_text(templates)  # (classes, dim)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        logits = self.model(batch.images).logits
+        logits = self.model(batch).logits
         with torch.no_grad():
-            teacher = self.model.logits(self.model.zero_shot_image(batch.images), self.teacher_text)
+            teacher = self.model.logits(self.model.zero_shot_image(batch), self.teacher_text)
         ce = F.cross_entropy(logits, batch.labels)
         kl = self.distillation(logits, teacher)
         general = self.gradients(kl)

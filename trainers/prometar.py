@@ -100,7 +100,7 @@ class ProMetaR(Trainer):
         return {**super().learning_rates(epoch), "gate": self.gate_optim.lr_at(gate_epoch)}
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        teacher_image = self.model.zero_shot_image(batch.images)  # (batch, dim)
+        teacher_image = self.model.zero_shot_image(batch)  # (batch, dim)
         log = self.step_on_all(batch, teacher_image) if self.plain_step else {}
         labels = torch.unique(batch.labels)
         if self.episode and len(labels) > 1:
@@ -123,7 +123,7 @@ class ProMetaR(Trainer):
         self, batch: Batch, teacher_image: Tensor, params: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return cross-entropy and the weighted text and image regularizers at ``params``."""
-        features = self.model(batch.images, params)
+        features = self.model(batch, params)
         ce = F.cross_entropy(features.logits, batch.labels)
         text = F.l1_loss(features.text, self.teacher_text.expand_as(features.text))
         image = F.l1_loss(features.image, teacher_image)

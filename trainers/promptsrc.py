@@ -68,8 +68,8 @@ class PromptSRC(Trainer):
         self.epoch_weights = [value / total for value in density] if self.gpa else []
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        features = self.model(batch.images)
-        teacher_image = self.model.zero_shot_image(batch.images)  # (batch, dim)
+        features = self.model(batch)
+        teacher_image = self.model.zero_shot_image(batch)  # (batch, dim)
         terms = {"ce": F.cross_entropy(features.logits, batch.labels)}
         if self.text_weight:
             distance = F.l1_loss(features.text, self.teacher_text.expand_as(features.text))

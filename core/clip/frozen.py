@@ -1,7 +1,6 @@
 """The one frozen CLIP that student, zero-shot teacher and evaluation share."""
 
-import weakref
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 
@@ -14,6 +13,7 @@ from softprompt.core.clip.fast.onednn import packs
 from softprompt.core.clip.fast.sharded import encode_images_sharded, encode_text_sharded
 from softprompt.core.clip.fast.store import FeatureStore, key_of
 from softprompt.core.clip.fingerprint import model_fingerprint
+from softprompt.core.clip.images import Images
 from softprompt.core.clip.towers.block import packed_bytes
 from softprompt.core.clip.towers.pick import image_tower, text_tower
 from softprompt.core.clip.towers.text import Sentences
@@ -69,10 +69,7 @@ class FrozenCLIP:
         self.text = text_tower(self.model, tokenizer, self.packed)
         self.image = image_tower(self.model.visual, self.packed)
         self.logit_scale = self.model.logit_scale.detach().exp().item()
-        self.store: FeatureStore | None = None  # of hand-written sentences' features
         self._class_features: dict[tuple, Tensor] = {}
-        self._last_plain: tuple | None = None  # the last images encoded without prompts
-        self._expected: tuple | None = None  # images whose features come from elsewhere
 
     @property
     def text_width(self) -> int:
@@ -110,47 +107,19 @@ class FrozenCLIP:
 
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(batch, dim)``, not normalized, fp32."""
-        if prompts.image is None and not prompts.deep_image:
-            if not images.requires_grad and not images.is_inference():
-                return self._plain_features(images)
-        return encode_images_sharded(self._encode_image, images, prompts)
 
-    def _encode_image(self, images: Tensor, prompts: Prompts) -> Tensor:
         def encode(images: Tensor, prompts: Prompts) -> Tensor:
             with self._precision():
                 return at_least_single(self.image(images, prompts))
 
-        return encode_images_chunked(self.memory_limit, encode, self.image, images, prompts)
+        def encode_own(images: Tensor, prompts: Prompts) -> Tensor:
+            return encode_images_chunked(self.memory_limit, encode, self.image, images, prompts)
 
-    def _plain_features(self, images: Tensor) -> Tensor:
-        """Features without prompts, once for the student and the teacher of a step."""
-        state = (images._version, self.precision)
-        if self._last_plain is not None:
-            last, last_state, features = self._last_plain
-            if last() is images and last_state == state:
-                return features
+        return encode_images_sharded(encode_own, images, prompts)
 
-        def encode() -> Tensor:
-            with torch.no_grad():
-                return encode_images_sharded(self._encode_image, images, NOTHING)
-
-        expectation = self._expected or (lambda: None, None, None)
-        expected, expected_state, source = expectation
-        if expected() is images and expected_state == state:
-            features = source(encode).to(self.device)
-            self._expected = expectation  # the source may have encoded others meanwhile
-        else:
-            features = encode()
-        self._last_plain = weakref.ref(images), state, features
-        return features
-
-    def expect(self, images: Tensor, source: Callable[[Callable[[], Tensor]], Tensor]) -> None:
-        """Take the features without prompts of these very images from ``source(encode)``.
-
-        It is called if they are asked for. ``encode()`` computes them, as would happen without it;
-        where it does not call that, the images may be on the meta device and hold nothing.
-        """
-        self._expected = weakref.ref(images), (images._version, self.precision), source
+    def unprompted(self, images: Images) -> Tensor:
+        """Return features ``(batch, dim)`` without prompts, which ``images`` remember."""
+        return images.unprompted(self, lambda: self.encode_image(images.images))
 
     def encode_text(self, sentences: Sentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""
@@ -176,28 +145,36 @@ class FrozenCLIP:
 
     @torch.no_grad()
     def class_features(
-        self, classnames, templates: tuple[str, ...], *, unit: bool = False
+        self,
+        classnames: Sequence[str],
+        templates: Sequence[str],
+        *,
+        unit: bool = False,
+        store: FeatureStore | None = None,
     ) -> Tensor:
         """Return one feature ``(classes, dim)`` a class: the mean over hand-written templates.
 
-        With ``unit`` each template's feature has length 1 before the mean, as CLIP's own ensemble
-        has it; without, the mean is of features as they are, as PromptSRC and ProMetaR take it.
+        They are computed once for each set of names and templates.
+
+        Args:
+            unit: give each template's feature length 1 before the mean, as in CLIP's own ensemble;
+                else the mean is of features as they are, as in PromptSRC and ProMetaR.
+            store: where to look for the features before they are computed.
         """
         key = (tuple(classnames), tuple(templates), unit)
 
         def encode() -> Tensor:
-            mean = 0.0
-            for template in templates:
-                features = self.encode_in_chunks(classnames, template)
-                mean = mean + (F.normalize(features, dim=-1) if unit else features)
-            return mean / len(templates)
+            each = (self.encode_in_chunks(classnames, template) for template in templates)
+            each = (F.normalize(features, dim=-1) if unit else features for features in each)
+            return sum(each, torch.zeros(())) / len(templates)
 
         if key not in self._class_features:
-            if self.store is None:
+            if store is None:
                 found = encode()
             else:
-                stored_as = key_of("text", self.fingerprint, self.memory_limit, *key)
-                found = self.store.remembered(stored_as, encode)
+                found = store.remembered(
+                    key_of("text", self.fingerprint, self.memory_limit, *key), encode
+                )
             self._class_features[key] = found.to(self.device)
         return self._class_features[key]
 

@@ -1,5 +1,6 @@
 """The frozen CLIP and a prompt learner, joined into a classifier."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.clip.images import Images, as_images
 from softprompt.core.prompts.base import PromptLearner, Prompts
 from softprompt.core.prompts.templates import templates_of
 
@@ -31,18 +34,21 @@ class PromptedCLIP(nn.Module):
         self,
         clip: FrozenCLIP,
         learner: PromptLearner,
-        classnames: tuple[str, ...],
+        classnames: Sequence[str],
         templates: dict[str, str] | None = None,
+        store: FeatureStore | None = None,
     ):
         """Join them.
 
         Args:
             templates: the dataset's hand-written sentences by preset, for zero-shot teachers.
+            store: where to look for features of hand-written sentences.
         """
         super().__init__()
         self.clip = clip  # no nn.Module: its weights are not this model's parameters
         self.classnames = tuple(classnames)
         self.templates = templates or {}
+        self.store = store
         self.learner = learner.for_classes(self.classnames)
         self.sentences = clip.sentences(
             self.classnames, learner.template, learner.n_context, learner.position
@@ -52,22 +58,29 @@ class PromptedCLIP(nn.Module):
         """The learner's trained tensors by name."""
         return dict(self.learner.named_parameters())
 
-    def forward(self, images: Tensor, params: dict[str, Tensor] | None = None) -> Features:
+    def forward(self, images: Tensor | Images, params: dict[str, Tensor] | None = None) -> Features:
+        """Return unit features and logits of images ``(batch, 3, height, width)``."""
         return self.compare(*self.encode(images, params))
 
     def encode(
-        self, images: Tensor, params: dict[str, Tensor] | None = None
+        self, images: Tensor | Images, params: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return image and text features as the towers give them, not normalized."""
+        images = as_images(images)
         if not self.learner.conditional:
             prompts = self.prompts(params)
-            return self.clip.encode_image(images, prompts), self.encode_text(prompts)
+            return self.encode_image(images, prompts), self.encode_text(prompts)
         with torch.no_grad():
-            image = self.clip.encode_image(images)
+            image = self.clip.unprompted(images)
         prompts = self.prompts(params, F.normalize(image, dim=-1))
-        if prompts.image is not None:
-            image = self.clip.encode_image(images, prompts)
+        if prompts.prompts_image:
+            image = self.encode_image(images, prompts)
         return image, self.encode_text(prompts)
+
+    def encode_image(self, images: Images, prompts: Prompts) -> Tensor:
+        if prompts.prompts_image:
+            return self.clip.encode_image(images.images, prompts)
+        return self.clip.unprompted(images)
 
     def compare(self, image: Tensor, text: Tensor) -> Features:
         """Return unit features and their logits, ``scale * cosine``."""
@@ -86,29 +99,31 @@ class PromptedCLIP(nn.Module):
         return functional_call(self.learner, params or {}, (condition,))
 
     def encode_text(self, prompts: Prompts) -> Tensor:
-        if prompts.text is None and not prompts.deep_text:  # nothing learned: encoded once
-            return self.clip.class_features(self.classnames, self.learner.templates, unit=True)
+        if not prompts.prompts_text:  # nothing learned: encoded once
+            return self._class_features(self.learner.templates, unit=True)
         return self.clip.encode_text(self.sentences, prompts)
 
     @torch.no_grad()
-    def zero_shot_image(self, images: Tensor) -> Tensor:
+    def zero_shot_image(self, images: Tensor | Images) -> Tensor:
         """Return the unit features ``(batch, dim)`` of CLIP without prompts."""
-        return F.normalize(self.clip.encode_image(images), dim=-1)
+        return F.normalize(self.clip.unprompted(as_images(images)), dim=-1)
 
-    def zero_shot_text(self, templates: tuple[str, ...] | str) -> Tensor:
+    def zero_shot_text(self, templates: Sequence[str] | str) -> Tensor:
         """Return the unit features ``(classes, dim)`` of hand-written templates' mean feature.
 
         ``templates`` are sentences with ``{}``, or the name of a preset (see ``templates.py``).
         """
         if isinstance(templates, str):
             templates = templates_of(self, templates)
-        return F.normalize(self.clip.class_features(self.classnames, templates), dim=-1)
+        return F.normalize(self._class_features(templates), dim=-1)
+
+    def _class_features(self, templates: Sequence[str], unit: bool = False) -> Tensor:
+        return self.clip.class_features(self.classnames, templates, unit=unit, store=self.store)
 
 
 def prompts_images(learner: PromptLearner, clip: FrozenCLIP) -> bool:
-    """Whether a learner gives the image tower prompts, so that pictures must be encoded anew."""
-    prompts = example_prompts(learner, clip)
-    return prompts.image is not None or bool(prompts.deep_image)
+    """Whether a learner prompts the image tower, so that images must be encoded anew each step."""
+    return example_prompts(learner, clip).prompts_image
 
 
 def example_prompts(learner: PromptLearner, clip: FrozenCLIP) -> Prompts:

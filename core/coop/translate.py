@@ -7,7 +7,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import DATASETS
 from softprompt.core.coop.defaults import PHRASE
 from softprompt.core.engine.optim import Optim
-from softprompt.core.prompts.templates import PLAIN
+from softprompt.core.prompts.templates import PHOTO
 
 
 @dataclass
@@ -130,7 +130,7 @@ def _phrase(method: str, given: str | bool, dataset: str) -> str:
             f"but there is no dataset {dataset!r} here; give DATASET.NAME"
         )
     templates = DATASETS[dataset].templates
-    sentence = templates.get("prograd") or templates.get("coop", PLAIN)
+    sentence = templates.get("prograd") or templates.get("coop", PHOTO)
     return sentence.replace(" {}.", "").replace("{}", "").strip(" .")
 
 

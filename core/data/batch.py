@@ -1,10 +1,48 @@
 """What a training step or an evaluation is given at once."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property
 
 from torch import Tensor
 
+from softprompt.core.clip.images import Images, Sources
 
-class Batch(NamedTuple):
-    images: Tensor  # (batch, 3, height, width), normalized
-    labels: Tensor  # (batch,)
+
+class Batch(Images):
+    """Images, their labels, and once known their features without prompts.
+
+    ``model(batch)`` and ``model.zero_shot_image(batch)`` share those features; called with
+    ``batch.images``, each encodes them itself. A batch unpacks as ``images, labels``.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        host_labels: Tensor | None = None,
+        sources: Sources | None = None,
+    ):
+        """Join them.
+
+        Args:
+            images: ``(batch, 3, height, width)``, normalized.
+            labels: ``(batch,)``, on the device of the images.
+            host_labels: the same on the CPU, where they are there already.
+            sources: see ``Images``.
+        """
+        super().__init__(images, sources)
+        self.labels = labels
+        if host_labels is not None:
+            self.host_labels = host_labels
+
+    @cached_property
+    def host_labels(self) -> Tensor:
+        """The labels ``(batch,)`` on the CPU, where reading one does not wait for the device."""
+        return self.labels.cpu()
+
+    def with_unprompted(self, clip: Hashable, source: Callable[[], Tensor]) -> "Batch":
+        """Return the batch with features by ``clip`` from ``source``, called if asked for."""
+        return Batch(self.images, self.labels, self.host_labels, {clip: source})
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.images, self.labels))

@@ -15,10 +15,10 @@ from softprompt.core.data.pictures import SizeLimitedCache
 
 
 class ImageItems(Dataset):
-    """The pictures of some items; what loader workers unpickle, so it knows no plugin.
+    """The images of some items. Loader workers unpickle it, so it refers to no plugin.
 
-    It is indexed by (view, position), and what augmentation draws depends on these two and the
-    seed: neither the number of workers nor an interruption changes a picture.
+    It is indexed by (view, position). Augmentation draws from a generator seeded by these two and
+    the seed, so neither the number of workers nor an interruption changes an image.
     """
 
     def __init__(self, items: list[Item], read: Callable, transform: Callable, seed: int = 0):
@@ -26,22 +26,23 @@ class ImageItems(Dataset):
         self.read = read
         self.transform = transform
         self.seed = seed
-        self.picture: Callable = self.view  # may be wrapped in what keeps its results
+        self.load: Callable = self.view  # Batches may replace it by a cached version
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        return self.picture(key), self.items[key[1]].label
+    def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
+        return self.load(key)
 
     def view(self, key: tuple[int, int]) -> torch.Tensor:
+        """Return an augmented view of an item's picture."""
         view, position = key
         with seeded(self.seed, "augment", view, position):
             return self.transform(self.read(self.items[position].path))
 
 
 class _Plan(Sampler):
-    """The batches to load next, as lists of (view, position), of each what this process reads."""
+    """The batches to load next, as lists of the (view, position) that this process reads."""
 
     def __init__(self, batches: int):
         self.count = batches
@@ -57,7 +58,7 @@ class _Plan(Sampler):
 class Batches:
     """Batches of one item list; ``epoch(n)`` iterates over them in that epoch's order.
 
-    Several processes read a part of each batch and are given the whole.
+    Of several processes each reads its shard of a batch and is given the whole.
     """
 
     def __init__(
@@ -74,30 +75,31 @@ class Batches:
         memory: float = 0.0,
         device: torch.device | str = "cpu",
     ):
-        """Make the loader.
+        """Create the loader.
 
         Args:
             seed: shuffle from this seed, and drop a last smaller batch if there is a full one, as
                 Dassl does; None: in order, complete, for evaluation.
             augment_seed: of the transform's draws; None: ``seed``.
-            views: the epochs take turns with so many views of each picture; 0: each has its own.
-            memory: gigabytes for views that stay in memory.
+            views: the epochs take turns with so many views of each picture; 0: each epoch draws
+                views of its own.
+            memory: gigabytes for cached views.
         """
         self.device = torch.device(device)
         self.seed = seed
         self.views = views
         self.batch_size = batch_size
         drawn = seed if augment_seed is None else augment_seed
-        self.pictures = ImageItems(items, read, transform, drawn or 0)
+        self.images = ImageItems(items, read, transform, drawn or 0)
         if views and memory:
-            self.pictures.picture = SizeLimitedCache(self.pictures.view, memory / max(1, workers))
+            self.images.load = SizeLimitedCache(self.images.view, memory / max(1, workers))
         self.workers = workers
         self._make_loader()
 
     def _make_loader(self) -> None:
         self.plan = _Plan(len(self.positions(0)))
         self.loader = DataLoader(
-            self.pictures,
+            self.images,
             batch_sampler=self.plan,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -106,7 +108,7 @@ class Batches:
         )
 
     def in_order(self) -> "Batches":
-        """Return batches of the same views of all items, as they stand."""
+        """Return batches of the same views of all items, in the order of the list."""
         ordered = copy(self)
         ordered.seed = None
         ordered._make_loader()
@@ -116,12 +118,12 @@ class Batches:
         return len(self.plan)
 
     def view(self, epoch: int) -> int:
-        """The number of the view that an epoch shows."""
+        """Return the number of the view that an epoch shows."""
         return epoch % self.views if self.views else epoch
 
     def positions(self, epoch: int) -> list[list[int]]:
-        """Which items each batch of an epoch holds."""
-        count, size = len(self.pictures), self.batch_size
+        """Return the positions in the item list of each batch of an epoch."""
+        count, size = len(self.images), self.batch_size
         if self.seed is None:
             order = list(range(count))
         else:
@@ -140,10 +142,15 @@ class Batches:
             [(view, position) for position in parallel.own_shard(batch)] for batch in batches
         ]
         try:
-            for batch, (images, labels) in zip(batches, self.loader, strict=True):
-                yield Batch(self._whole(images, len(batch)), self._whole(labels, len(batch)))
+            for positions, own in zip(batches, self.loader, strict=True):
+                yield self.labelled(self._whole(own, len(positions)), positions)
         except UserError as error:  # from a worker it arrives wrapped in that worker's traceback
             raise UserError(str(error).strip().splitlines()[-1].split("UserError: ")[-1]) from None
+
+    def labelled(self, images: torch.Tensor, positions: list[int]) -> Batch:
+        """Return the batch of the images at these positions."""
+        labels = torch.tensor([self.images.items[position].label for position in positions])
+        return Batch(images, labels.to(self.device, non_blocking=True), labels)
 
     def _whole(self, own: torch.Tensor, total: int) -> torch.Tensor:
         own = own.to(self.device, non_blocking=True)

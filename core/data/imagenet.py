@@ -7,7 +7,7 @@ from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import Dataset, Item, Splits, read_lines
 from softprompt.core.data.pictures import list_folders, list_pictures
 from softprompt.core.data.splits import PUBLISHED, read_bytes
-from softprompt.core.prompts.templates import PLAIN
+from softprompt.core.prompts.templates import PHOTO
 
 NAMES = "classnames.txt"
 
@@ -23,7 +23,7 @@ class ImageNetFolders(Dataset):
 
     images: str
     class_count: int = 1000
-    templates = {"coop": PLAIN}
+    templates = {"coop": PHOTO}
 
     def __init__(self, root: str | Path):
         super().__init__(root)

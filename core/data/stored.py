@@ -1,4 +1,4 @@
-"""Batches whose features without prompts need not be computed: they are known, or soon are."""
+"""Batches whose unprompted features are known, or are stored once they have been computed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -13,10 +13,10 @@ from softprompt.core.data.batches import Batches
 
 
 class StoredBatches:
-    """Batches whose plain features stand in a store, or go there when CLIP has computed them.
+    """Batches whose unprompted features are read from a store, and written to it when missing.
 
-    A batch is stored as a whole, so what comes out of the store is what the same batch would give
-    to the bit.
+    A batch is stored as a whole, so the stored features equal to the bit those that encoding the
+    same batch gives.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class StoredBatches:
         store: FeatureStore,
         content: Callable[[str], str],
     ):
-        """Watch over them.
+        """Join batches and store.
 
         Args:
             content: returns a hash of the picture of an ``Item.path``.
@@ -36,40 +36,48 @@ class StoredBatches:
         self.store = store
         self.content = content
 
-    def epoch(self, epoch: int = 0, pictures: bool = True) -> Iterator[Batch]:
+    def epoch(self, epoch: int = 0, need_images: bool = True) -> Iterator[Batch]:
         """Yield the batches.
 
         Args:
-            pictures: False: nothing but the plain features is asked for, so pictures whose
-                features are there are not read; their images are on the meta device, without data.
+            need_images: False: only unprompted features will be asked for. Pictures of stored
+                batches are then not read; their images are on the meta device, without data.
         """
         view = self.batches.view(epoch)
         plan = self.batches.positions(epoch)
         keys = [self._key(positions, view) for positions in plan]
-        known = [None if pictures else self.store.get(key) for key in keys]
+        known = [None if need_images else self.store.get(key) for key in keys]
         missing = [positions for positions, found in zip(plan, known, strict=True) if found is None]
         read = self.batches.load(missing, view)
         for positions, key, found in zip(plan, keys, known, strict=True):
-            batch = next(read) if found is None else self._without_pictures(positions)
-            source = partial(self.store.remembered, key) if found is None else lambda _, f=found: f
-            self.clip.expect(batch.images, source)
-            yield batch
+            if found is None:
+                batch = next(read)
+                source = partial(self._remembered, key, batch.images)
+            else:
+                batch = self._without_images(positions)
+                source = partial(found.to, self.clip.device)
+            yield batch.with_unprompted(self.clip, source)
+
+    def _remembered(self, key: str, images: Tensor) -> Tensor:
+        found = self.store.remembered(key, lambda: self.clip.encode_image(images))
+        return found.to(self.clip.device)
 
     def _key(self, positions: list[int], view: int) -> str:
-        pictures = self.batches.pictures
-        contents = [self.content(pictures.items[position].path) for position in positions]
-        drawn = (pictures.seed, view, positions) if self.batches.views else ()
-        return key_of("images", self.clip.fingerprint, repr(pictures.transform), contents, *drawn)
+        images = self.batches.images
+        contents = [self.content(images.items[position].path) for position in positions]
+        drawn = (images.seed, view, positions) if self.batches.views else ()
+        return key_of("images", self.clip.fingerprint, repr(images.transform), contents, *drawn)
 
-    def _without_pictures(self, positions: list[int]) -> Batch:
-        items = self.batches.pictures.items
-        labels = torch.tensor([items[position].label for position in positions])
+    def _without_images(self, positions: list[int]) -> Batch:
         images = torch.empty(len(positions), 3, *self.clip.image_size, device="meta")
-        return Batch(images, labels.to(self.clip.device))
+        return self.batches.labelled(images, positions)
 
 
 class FixedViews:
-    """Training batches of fixed views, whose plain features are computed once for all epochs."""
+    """Training batches of fixed views, whose unprompted features are computed in the first epoch.
+
+    Each view's features are computed for all items in order and then picked for every batch.
+    """
 
     def __init__(
         self, batches: Batches, ordered: Callable[[int], Iterable[Batch]], clip: FrozenCLIP
@@ -88,13 +96,13 @@ class FixedViews:
         return len(self.batches)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
+        view = self.batches.view(epoch)
         plan = self.batches.positions(epoch)
         for positions, batch in zip(plan, self.batches.epoch(epoch), strict=True):
-            self.clip.expect(batch.images, partial(self._rows, self.batches.view(epoch), positions))
-            yield batch
+            yield batch.with_unprompted(self.clip, partial(self._rows, view, positions))
 
-    def _rows(self, view: int, positions: list[int], _) -> Tensor:
+    def _rows(self, view: int, positions: list[int]) -> Tensor:
         if view not in self._features:
-            found = [self.clip.encode_image(batch.images) for batch in self.ordered(view)]
+            found = [self.clip.unprompted(batch) for batch in self.ordered(view)]
             self._features[view] = torch.cat(found)
         return self._features[view][positions]

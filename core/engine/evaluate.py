@@ -9,10 +9,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from softprompt.core.clip.images import Images, as_images
 from softprompt.core.clip.prompted import PromptedCLIP, prompts_images
 from softprompt.core.data.batch import Batch
 from softprompt.core.data.fewshot import class_subset
 from softprompt.core.engine.results import harmonic_mean
+from softprompt.core.prompts.base import Prompts
 
 BINS = 15  # of the expected calibration error
 
@@ -23,47 +25,40 @@ def predict(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return each model's logits ``(images, classes)``, and the labels ``(images,)``, on the CPU.
 
-    Every picture is read once for all models, and encoded once for those without image prompts.
-    The text is encoded once, not once a batch, unless the prompts depend on the picture.
+    Every image is read once for all models, and encoded once for those without image prompts. The
+    text is encoded once, not once a batch, unless the prompts depend on the image.
     """
     classifiers = {name: Classifier(model) for name, model in models.items()}
     logits: dict[str, list[Tensor]] = {name: [] for name in models}
     labels = []
     for batch in batches:
-        plain: dict[int, Tensor] = {}  # features without prompts, by the CLIP they are of
         for name, classifier in classifiers.items():
-            logits[name].append(classifier(batch.images, plain).cpu())
-        labels.append(batch.labels.cpu())
+            logits[name].append(classifier(batch).cpu())
+        labels.append(batch.host_labels)
     return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
 
 
-def need_pictures(models: Iterable[PromptedCLIP]) -> bool:
-    """Whether one of them needs more of a picture than its features without prompts."""
+def need_images(models: Iterable[PromptedCLIP]) -> bool:
+    """Whether a model needs more of an image than its unprompted features."""
     return any(prompts_images(model.learner, model.clip) for model in models)
 
 
 class Classifier:
-    """A model with all that does not depend on the picture computed beforehand."""
+    """A model with everything precomputed that does not depend on the image."""
 
     def __init__(self, model: PromptedCLIP):
         self.model = model
-        self.prompts = self.text = None
+        self.fixed: tuple[Prompts, Tensor] | None = None  # prompts and text features
         if not model.learner.conditional:
-            self.prompts = model.prompts()
-            self.text = model.encode_text(self.prompts)
+            prompts = model.prompts()
+            self.fixed = prompts, model.encode_text(prompts)
 
-    def __call__(self, images: Tensor, plain: dict[int, Tensor]) -> Tensor:
-        """Return logits ``(batch, classes)``; ``plain`` is where classifiers share features."""
-        if self.prompts is None:
+    def __call__(self, images: Tensor | Images) -> Tensor:
+        """Return logits ``(batch, classes)``."""
+        if self.fixed is None:
             return self.model(images).logits
-        clip = self.model.clip
-        if self.prompts.image is not None:
-            image = clip.encode_image(images, self.prompts)
-        else:
-            if id(clip) not in plain:
-                plain[id(clip)] = clip.encode_image(images)
-            image = plain[id(clip)]
-        return self.model.compare(image, self.text).logits
+        prompts, text = self.fixed
+        return self.model.compare(self.model.encode_image(as_images(images), prompts), text).logits
 
 
 def confusions(guesses: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -72,7 +72,7 @@ class Predictor:
             probabilities: dict[str, Tensor] = {}
             if images:
                 batch = torch.stack(list(images.values())).to(self.clip.device)
-                rows = classifier(batch, {}).softmax(dim=-1).cpu()
+                rows = classifier(batch).softmax(dim=-1).cpu()
                 probabilities = dict(zip(images, rows, strict=True))
             for file in files[start : start + self.batch_size]:
                 yield Prediction(file, probabilities.get(file), errors.get(file, ""))

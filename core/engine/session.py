@@ -30,7 +30,7 @@ from softprompt.core.data.transforms import (
     training_transform,
 )
 from softprompt.core.engine.build import build_learner
-from softprompt.core.engine.evaluate import need_pictures
+from softprompt.core.engine.evaluate import need_images
 from softprompt.core.engine.shared import Shared
 from softprompt.core.prompts.base import PromptLearner
 from softprompt.core.prompts.templates import templates_of
@@ -65,7 +65,6 @@ class Session:
         stores = parallel.world_size() == 1 and (several or cfg.CACHE.DIR)
         self.store = shared.store(cfg.CACHE.DIR, cfg.CACHE.LIMIT) if stores else None
         self.clip = shared.clip(cfg)
-        self.clip.store = self.store if cfg.CACHE.DIR else None
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
 
     def labels(self, subset: str) -> range:
@@ -82,7 +81,8 @@ class Session:
 
     def model(self, learner: PromptLearner, subset: str) -> PromptedCLIP:
         """Return CLIP with a learner's prompts as a classifier of a class set."""
-        return PromptedCLIP(self.clip, learner, self.classnames(subset), self.dataset.templates)
+        names, templates = self.classnames(subset), self.dataset.templates
+        return PromptedCLIP(self.clip, learner, names, templates, self.store)
 
     @cached_property
     def few_shot_items(self) -> list[Item]:
@@ -143,7 +143,7 @@ class Session:
         )
         if not self.views:
             return batches
-        known = partial(self._known, batches.in_order(), pictures=False)
+        known = partial(self._known, batches.in_order(), need_images=False)
         return FixedViews(batches, known, self.clip)
 
     def test_batches(self, subset: str, limit: int = 0) -> Batches:
@@ -160,16 +160,16 @@ class Session:
     def tested_by(
         self, models: Iterable[PromptedCLIP], subset: str, limit: int = 0
     ) -> Iterator[Batch]:
-        """Yield ``test_batches``, their plain features from the store if there is one."""
+        """Yield ``test_batches``, their unprompted features from the store if there is one."""
         batches = self.test_batches(subset, limit)
-        return self._known(batches, pictures=need_pictures(models))
+        return self._known(batches, need_images=need_images(models))
 
-    def _known(self, batches: Batches, epoch: int = 0, *, pictures: bool) -> Iterator[Batch]:
-        """An epoch's batches, their plain features from the store if there is one."""
+    def _known(self, batches: Batches, epoch: int = 0, *, need_images: bool) -> Iterator[Batch]:
+        """An epoch's batches, their unprompted features from the store if there is one."""
         if self.store is None:
             return batches.epoch(epoch)
         stored = StoredBatches(batches, self.clip, self.store, self.pictures.content_hash)
-        return stored.epoch(epoch, pictures)
+        return stored.epoch(epoch, need_images)
 
     def warnings(self) -> list[str]:
         """Return what a reader of the numbers must know."""

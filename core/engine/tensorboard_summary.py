@@ -99,7 +99,7 @@ def embeddings(model: PromptedCLIP, batches: Iterable[Batch]) -> tuple[Tensor, l
     """
     images, labels, texts = [], [], []
     for batch in batches:
-        features = model(batch.images)
+        features = model(batch)
         images.append(features.image.cpu())
         labels += batch.labels.tolist()
         text = features.text.float().cpu()

@@ -147,14 +147,14 @@ class Objective:
         """Return cross-entropy and accuracy, in percent, on a part of a task."""
         model = PromptedCLIP(self.clip, self.learner, part.classnames)
         prompts = model.prompts(params, part.features if self.learner.conditional else None)
-        if prompts.image is None and not prompts.deep_image:
-            image = part.features
-        else:  # pictures are read for learners that prompt them
+        if prompts.prompts_image:  # pictures are read for learners that prompt them
             image = self.clip.encode_image(cast(Tensor, part.images), prompts)
-        if prompts.text is None and not prompts.deep_text:
-            text = self._fixed_text(part.classnames)
         else:
+            image = part.features
+        if prompts.prompts_text:
             text = self.clip.encode_text(model.sentences, prompts)
+        else:
+            text = self._fixed_text(part.classnames)
         logits = model.compare(image, text).logits
         accuracy = 100 * (logits.argmax(1) == part.labels).float().mean().item()
         return F.cross_entropy(logits, part.labels), accuracy

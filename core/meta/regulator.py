@@ -33,8 +33,8 @@ def token_rows(learner: PromptLearner, clip: FrozenCLIP) -> dict[str, Row]:
         return {}
     prompts = example_prompts(learner, clip)
     reached = {
-        "text": _reached((prompts.text, *prompts.deep_text), rows),
-        "image": _reached((prompts.image, *prompts.deep_image), rows),
+        "text": _reached(prompts.text_vectors, rows),
+        "image": _reached(prompts.image_vectors, rows),
     }
     return {
         name: Row(tower, value.shape[-1])
@@ -43,9 +43,9 @@ def token_rows(learner: PromptLearner, clip: FrozenCLIP) -> dict[str, Row]:
     }
 
 
-def _reached(vectors: tuple[Tensor | None, ...], rows: Mapping[str, Tensor]) -> set[str]:
+def _reached(vectors: tuple[Tensor, ...], rows: Mapping[str, Tensor]) -> set[str]:
     """Return the names of the rows that some vectors depend on."""
-    total = sum(v.sum() for v in vectors if v is not None)
+    total = sum(v.sum() for v in vectors)
     if not isinstance(total, Tensor) or not total.requires_grad:
         return set()
     found = torch.autograd.grad(total, list(rows.values()), allow_unused=True)

@@ -1,9 +1,11 @@
-"""CoCoOp: context words that depend on the picture."""
+"""CoCoOp: context words that depend on the image."""
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.prompts.base import PromptLearner, Prompts, context
+from softprompt.core.prompts.base import Backbone, PromptLearner, Prompts, context
 
 BOTTLENECK = 16  # the hidden layer is this many times narrower than the image feature
 
@@ -19,8 +21,15 @@ class CoCoOp(PromptLearner):
 
     conditional = True
 
-    def __init__(self, clip, classnames, *, n_ctx: int = 4, ctx_init: str = "a photo of a"):
-        """Make the context vectors and the network.
+    def __init__(
+        self,
+        clip: Backbone,
+        classnames: Sequence[str],
+        *,
+        n_ctx: int = 4,
+        ctx_init: str = "a photo of a",
+    ):
+        """Create the context vectors and the network.
 
         Args:
             n_ctx: number of context vectors.

@@ -1,13 +1,14 @@
 """CoOp: learned context words in place of "a photo of a"."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.prompts.base import PromptLearner, Prompts, context
+from softprompt.core.prompts.base import Backbone, PromptLearner, Prompts, context
 
 POSITIONS = ("end", "middle", "front")
 
@@ -22,21 +23,21 @@ class CoOp(PromptLearner):
 
     def __init__(
         self,
-        clip,
-        classnames: tuple[str, ...],
+        clip: Backbone,
+        classnames: Sequence[str],
         *,
         n_ctx: int = 16,
         ctx_init: str = "",
         csc: bool = False,
         class_token_position: str = "end",
     ):
-        """Make the context vectors.
+        """Create the context vectors.
 
         Args:
             n_ctx: number of context vectors.
             ctx_init: words whose embeddings they start at; "": random.
             csc: class-specific context, one set of vectors for each class.
-            class_token_position: where the name stands among them: end, middle or front.
+            class_token_position: place of the name among them: end, middle or front.
         """
         template, vectors = context(clip, ctx_init, n_ctx)
         super().__init__(template, n_ctx)
@@ -57,30 +58,19 @@ class CoOp(PromptLearner):
     def forward(self, image_features: Tensor | None = None) -> Prompts:
         return Prompts(text=self.context)
 
-    def for_classes(self, classnames: tuple[str, ...]) -> PromptLearner:
-        if self.classnames is None or tuple(classnames) == self.classnames:
+    def for_classes(self, classnames: Sequence[str]) -> PromptLearner:
+        trained = self.classnames
+        if trained is None or tuple(classnames) == trained:
             return self
-        unseen = [name for name in classnames if name not in self.classnames]
+        unseen = [name for name in classnames if name not in trained]
         if unseen:
             raise UserError(
-                f"this class-specific context was trained for {len(self.classnames)} classes and "
+                f"this class-specific context was trained for {len(trained)} classes and "
                 f"has none for {unseen[0]!r}"
                 + (f" and {len(unseen) - 1} others" if len(unseen) > 1 else "")
                 + "; evaluate on trained classes, or train with PROMPT.COOP.CSC False"
             )
-        return _Chosen(self, self._rows(classnames))
-
-    def _rows(self, classnames: tuple[str, ...]) -> list[int]:
-        """Which context each class takes: the second of a name takes the second of that name."""
-        contexts: dict[str, list[int]] = {}
-        for row, name in enumerate(self.classnames):
-            contexts.setdefault(name, []).append(row)
-        met: Counter[str] = Counter()
-        rows = []
-        for name in classnames:
-            rows.append(contexts[name][min(met[name], len(contexts[name]) - 1)])
-            met[name] += 1
-        return rows
+        return _Chosen(self, _rows(classnames, trained))
 
 
 class _Chosen(PromptLearner):
@@ -94,3 +84,19 @@ class _Chosen(PromptLearner):
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
         return Prompts(text=self.learner.context[self.rows])
+
+
+def _rows(classnames: Sequence[str], trained: Sequence[str]) -> list[int]:
+    """Return each class's row of the context; a repeated name takes the rows of that name in turn.
+
+    A name that is given more often than it was trained takes the last of them.
+    """
+    contexts: dict[str, list[int]] = {}
+    for row, name in enumerate(trained):
+        contexts.setdefault(name, []).append(row)
+    met: Counter[str] = Counter()
+    rows = []
+    for name in classnames:
+        rows.append(contexts[name][min(met[name], len(contexts[name]) - 1)])
+        met[name] += 1
+    return rows

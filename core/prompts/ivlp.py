@@ -1,14 +1,17 @@
 """IVLP: independent prompts in both towers."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
+    Backbone,
     PromptLearner,
     Prompts,
     check_depth,
-    context,
+    deep_context,
     random_vectors,
 )
 
@@ -24,8 +27,8 @@ class IVLP(PromptLearner):
 
     def __init__(
         self,
-        clip,
-        classnames: tuple[str, ...],
+        clip: Backbone,
+        classnames: Sequence[str],
         *,
         n_ctx_text: int = 4,
         n_ctx_vision: int = 4,
@@ -33,7 +36,7 @@ class IVLP(PromptLearner):
         prompt_depth_vision: int = 9,
         ctx_init: str = "a photo of a",
     ):
-        """Make the prompt vectors.
+        """Create the prompt vectors.
 
         Args:
             n_ctx_text: context vectors in the sentence.
@@ -48,25 +51,14 @@ class IVLP(PromptLearner):
             raise UserError("PROMPT_DEPTH_TEXT is 0; set N_CTX_TEXT 0 to leave the text alone")
         if not n_ctx_vision:
             prompt_depth_vision = 0
-        if not n_ctx_text:
-            super().__init__(f"{ctx_init} {{}}.")
-            text = []
-        else:
-            template, start = context(clip, ctx_init, n_ctx_text)
-            super().__init__(template, n_ctx_text)
-            text = [nn.Parameter(start)]
-            for _ in range(prompt_depth_text - 1):
-                text.append(random_vectors(n_ctx_text, clip.text_width))
-        self.text = nn.ParameterList(text)
+        template, text = f"{ctx_init} {{}}.", nn.ParameterList()
+        if n_ctx_text:
+            template, text = deep_context(clip, ctx_init, n_ctx_text, prompt_depth_text)
+        super().__init__(template, n_ctx_text)
+        self.text = text
         self.image = nn.ParameterList(
             random_vectors(n_ctx_vision, clip.image_width) for _ in range(prompt_depth_vision)
         )
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
-        text, image = list(self.text), list(self.image)
-        return Prompts(
-            text=text[0] if text else None,
-            deep_text=tuple(text[1:]),
-            image=image[0] if image else None,
-            deep_image=tuple(image[1:]),
-        )
+        return Prompts.by_block(text=self.text, image=self.image)

@@ -1,15 +1,16 @@
 """Deep prompts in the text tower alone."""
 
-from torch import Tensor, nn
+from collections.abc import Sequence
 
-from softprompt.core.base.errors import UserError
+from torch import Tensor
+
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
+    Backbone,
     PromptLearner,
     Prompts,
     check_depth,
-    context,
-    random_vectors,
+    deep_context,
 )
 
 
@@ -19,28 +20,24 @@ class LanguageOnly(PromptLearner):
 
     def __init__(
         self,
-        clip,
-        classnames,
+        clip: Backbone,
+        classnames: Sequence[str],
         *,
         n_ctx: int = 4,
         prompt_depth: int = 12,
         ctx_init: str = "a photo of a",
     ):
-        """Make the prompt vectors.
+        """Create the prompt vectors.
 
         Args:
             n_ctx: context vectors in the sentence.
             prompt_depth: blocks that receive fresh ones, the first included.
             ctx_init: words at whose embeddings the first ones start; "": random.
         """
-        check_depth(prompt_depth, clip.text_depth, "PROMPT_DEPTH")
-        if prompt_depth < 1:
-            raise UserError("PROMPT_DEPTH is 0, but must be at least 1")
-        template, start = context(clip, ctx_init, n_ctx)
+        check_depth(prompt_depth, clip.text_depth, "PROMPT_DEPTH", least=1)
+        template, vectors = deep_context(clip, ctx_init, n_ctx, prompt_depth)
         super().__init__(template, n_ctx)
-        self.text = nn.ParameterList([nn.Parameter(start)])
-        self.text.extend(random_vectors(n_ctx, clip.text_width) for _ in range(prompt_depth - 1))
+        self.text = vectors
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
-        first, *deep = self.text
-        return Prompts(text=first, deep_text=tuple(deep))
+        return Prompts.by_block(text=self.text)

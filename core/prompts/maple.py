@@ -1,17 +1,17 @@
 """MaPLe: image prompts that are linear functions of the text prompts."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 from torch import Tensor, nn
 
-from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
+    Backbone,
     PromptLearner,
     Prompts,
     check_depth,
-    context,
-    random_vectors,
+    deep_context,
 )
 
 
@@ -25,37 +25,29 @@ class MaPLe(PromptLearner):
 
     def __init__(
         self,
-        clip,
-        classnames,
+        clip: Backbone,
+        classnames: Sequence[str],
         *,
         n_ctx: int = 2,
         prompt_depth: int = 9,
         ctx_init: str = "a photo of a",
     ):
-        """Make the text prompts and the coupling maps.
+        """Create the text prompts and the coupling maps.
 
         Args:
             n_ctx: vectors in each tower.
             prompt_depth: blocks of each tower that receive fresh ones, the first included.
             ctx_init: words at whose embeddings the first ones start; "": random.
         """
-        check_depth(prompt_depth, min(clip.text_depth, clip.image_depth), "PROMPT_DEPTH")
-        if prompt_depth < 1:
-            raise UserError("PROMPT_DEPTH is 0, but must be at least 1")
-        template, start = context(clip, ctx_init, n_ctx)
+        blocks = min(clip.text_depth, clip.image_depth)
+        check_depth(prompt_depth, blocks, "PROMPT_DEPTH", least=1)
+        template, vectors = deep_context(clip, ctx_init, n_ctx, prompt_depth)
         super().__init__(template, n_ctx)
-        self.text = nn.ParameterList([nn.Parameter(start)])
-        self.text.extend(random_vectors(n_ctx, clip.text_width) for _ in range(prompt_depth - 1))
+        self.text = vectors
         first, deep = (nn.Linear(clip.text_width, clip.image_width) for _ in range(2))
         copies = [deepcopy(deep) for _ in range(prompt_depth - 1)]  # alike at the start
         self.coupling = nn.ModuleList([first, *copies])
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
-        text = list(self.text)
-        image = [couple(prompt) for couple, prompt in zip(self.coupling, text, strict=True)]
-        return Prompts(
-            text=text[0],
-            deep_text=tuple(text[1:]),
-            image=image[0],
-            deep_image=tuple(image[1:]),
-        )
+        image = [couple(prompt) for couple, prompt in zip(self.coupling, self.text, strict=True)]
+        return Prompts.by_block(text=self.text, image=image)

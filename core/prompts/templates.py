@@ -3,7 +3,7 @@
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.registry import normalized
 
-PLAIN = "a photo of a {}."
+PHOTO = "a photo of a {}."
 
 # The seven that CLIP's authors found best together on ImageNet; CoOp's ZeroshotCLIP2 uses them.
 SELECT = (
@@ -21,19 +21,19 @@ PRESETS = ("clip", "select", "imagenet", *BY_DATASET)
 
 
 def imagenet_templates(count: int = 80) -> tuple[str, ...]:
-    """The first ``count`` of the 80 templates that CLIP's authors wrote for ImageNet."""
+    """Return the first ``count`` of the 80 templates that CLIP's authors wrote for ImageNet."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES[:count])
 
 
-def templates_of(dataset, preset: str) -> tuple[str, ...]:
-    """Return the sentences that a preset means for a dataset (or None), or the sentence itself.
+def templates_of(dataset: object, preset: str) -> tuple[str, ...]:
+    """Return a preset's sentences for a dataset, or the sentence that is given instead of one.
 
-    ``coop``, ``kgcoop`` and ``prograd`` stand in ``dataset.templates``; a paper that keeps CoOp's
-    sentence for a dataset has no entry there. ``clip`` is "a photo of a {}." for every dataset.
-    ``imagenet`` is CLIP's ensemble of 80, ``select`` that of 7, to which CoOp adds its sentence for
-    the dataset, except for ImageNet.
+    ``coop``, ``kgcoop`` and ``prograd`` are looked up in ``dataset.templates``, if it has any; a
+    paper that keeps CoOp's sentence for a dataset has no entry there. ``clip`` is "a photo of a
+    {}." for every dataset. ``imagenet`` is CLIP's ensemble of 80, ``select`` that of 7, to
+    which CoOp adds its sentence for the dataset, except for ImageNet.
     """
     if "{}" in preset:
         return (preset,)
@@ -50,4 +50,4 @@ def templates_of(dataset, preset: str) -> tuple[str, ...]:
         return imagenet_templates()
     if name == "select":
         return (*SELECT, own["coop"]) if "coop" in own else SELECT
-    return (PLAIN if name == "clip" else own.get("coop", PLAIN),)
+    return (PHOTO if name == "clip" else own.get("coop", PHOTO),)

@@ -1,10 +1,18 @@
 """VPT: prompts in the image tower alone."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.prompts.base import PromptLearner, Prompts, check_depth, random_vectors
+from softprompt.core.prompts.base import (
+    Backbone,
+    PromptLearner,
+    Prompts,
+    check_depth,
+    random_vectors,
+)
 
 
 @PROMPT_LEARNERS.register("vpt")
@@ -16,14 +24,14 @@ class VPT(PromptLearner):
 
     def __init__(
         self,
-        clip,
-        classnames,
+        clip: Backbone,
+        classnames: Sequence[str],
         *,
         n_ctx_vision: int = 8,
         prompt_depth_vision: int = 12,
         ctx_init: str = "a photo of a",
     ):
-        """Make the prompt vectors.
+        """Create the prompt vectors.
 
         Args:
             n_ctx_vision: vectors appended to the image's patches.
@@ -39,5 +47,4 @@ class VPT(PromptLearner):
         )
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
-        first, *deep = self.image
-        return Prompts(image=first, deep_image=tuple(deep))
+        return Prompts.by_block(image=self.image)

@@ -1,21 +1,25 @@
 """CLIP as it is, with hand-written sentences."""
 
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.prompts.base import PromptLearner, Prompts
-from softprompt.core.prompts.templates import PLAIN, templates_of
-
-NO_DATASET = SimpleNamespace(templates={})
+from softprompt.core.prompts.base import Backbone, PromptLearner, Prompts
+from softprompt.core.prompts.templates import PHOTO, templates_of
 
 
 @PROMPT_LEARNERS.register("zeroshot")
 class ZeroShot(PromptLearner):
     """Zero-shot CLIP, https://arxiv.org/abs/2103.00020: nothing is learned, so evaluate it only."""
 
-    def __init__(self, clip, classnames, *, templates: str | tuple[str, ...] = PLAIN):
+    def __init__(
+        self,
+        clip: Backbone,
+        classnames: Sequence[str],
+        *,
+        templates: str | tuple[str, ...] = PHOTO,
+    ):
         """Choose the sentences.
 
         Args:
@@ -23,8 +27,7 @@ class ZeroShot(PromptLearner):
                 select (7) or imagenet (80). A dataset's own sentence is TEST.TEMPLATES.
         """
         if isinstance(templates, str):
-            alone = "{}" in templates
-            templates = (templates,) if alone else templates_of(NO_DATASET, templates)
+            templates = templates_of(None, templates)
         super().__init__(templates[0])
         self.templates = tuple(templates)
 

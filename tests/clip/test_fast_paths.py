@@ -14,9 +14,10 @@ from softprompt.core.clip.fast import onednn as linear
 from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text_chunked
 from softprompt.core.clip.fast.recompute import recomputed
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.clip.towers.text import TextTower, vectors_of
+from softprompt.core.clip.towers.text import TextTower
 from softprompt.core.config.load import load_config
 from softprompt.core.data import imagenet
+from softprompt.core.data.batch import Batch
 from softprompt.core.prompts.base import Prompts
 from softprompt.core.studies.reference.clip import ReferenceCLIP
 from softprompt.core.studies.reference.prometar import ReferenceProMetaR
@@ -56,7 +57,7 @@ def stepped(method, batch) -> tuple[list[dict], list[dict]]:
     given, update = [], method.update
     method.update = lambda found, *which: (given.append(found), update(found, *which))
     torch.manual_seed(7)
-    terms = [method.step(batch._replace(images=batch.images + shift)) for shift in (0.0, 0.1)]
+    terms = [method.step(Batch(batch.images + shift, batch.labels)) for shift in (0.0, 0.1)]
     return terms, given
 
 
@@ -208,7 +209,7 @@ def draws_prompts(kind: str, classes: int) -> Prompts:
 def test_packed_sentences_are_full_ones(kind, names, pair):
     clip, reference = pair
     prompts = draws_prompts(kind, len(names))
-    learned = vectors_of(prompts)
+    learned = prompts.vectors
     found = []
     for each in pair:
         features = each.encode_text(each.sentences(names, "X X X X of {}.", 4), prompts)
@@ -232,26 +233,6 @@ def test_no_token_of_a_thousand_names_is_computed_in_vain(pair):
     tokens = pair[0].text.tokens_of(sentences, Prompts(text=draw(4, WIDTH)))
     assert tokens == 5 + (sentences.end + 1 - 5).sum()
     assert 77 * len(names) / tokens > 10
-
-
-def test_images_without_prompts_are_encoded_once_a_step(pair, make_batch, monkeypatch):
-    clip, _ = pair
-    images = make_batch(2, torch.float64).images
-    calls = []
-    encode = clip._encode_image
-    monkeypatch.setattr(clip, "_encode_image", lambda *given: (calls.append(1), encode(*given))[1])
-    first = clip.encode_image(images)
-    assert clip.encode_image(images) is first and len(calls) == 1
-    torch.testing.assert_close(clip.encode_image(images.clone()), first)
-    assert len(calls) == 2
-    changed = images.clone()
-    before = clip.encode_image(changed)
-    changed += 1
-    assert not torch.equal(clip.encode_image(changed), before)
-    with torch.inference_mode():
-        torch.testing.assert_close(clip.encode_image(images * 1.0), first)
-    leaf = images.clone().requires_grad_()
-    assert clip.encode_image(leaf).requires_grad
 
 
 def test_without_a_gradient_a_cpu_encodes_few_images_at_once(pair, make_batch, monkeypatch):

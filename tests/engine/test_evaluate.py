@@ -107,6 +107,6 @@ def test_prediction_encodes_once_and_changes_nothing(clip, batch, make_model, mo
     assert torch.equal(labels, batch.labels)
     for name, value in logits.items():
         assert torch.allclose(value, expected[name], atol=1e-4), name
-    # Two batches: one plain pass each for zeroshot and coop together, one each for the other two.
-    assert counts["image"] == 6
+    # Two batches, each once without prompts for zeroshot, coop and cocoop, and once for ivlp.
+    assert counts["image"] == 4
     assert counts["text"] == 4  # coop and ivlp once, cocoop once a batch, zeroshot's is cached

@@ -64,8 +64,8 @@ def test_a_second_run_encodes_no_test_picture_and_no_sentence(configuration, tmp
     first = train(configuration("coop", "one"), shared=shared)
     assert first["train"]["views"] == "another one each epoch"
     clip = shared.clip(configuration("coop", "two"))
-    encoded, encode = [], clip._encode_image
-    monkeypatch.setattr(clip, "_encode_image", lambda *x: encoded.append(1) or encode(*x))
+    encoded, encode = [], clip.encode_image
+    monkeypatch.setattr(clip, "encode_image", lambda *x: encoded.append(1) or encode(*x))
     monkeypatch.setattr(clip, "encode_in_chunks", pytest.fail)
     second = train(configuration("coop", "two", "SEED", "2", "INPUT.VIEWS", "1"), shared=shared)
     assert second["train"]["views"] == 1

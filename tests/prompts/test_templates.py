@@ -6,7 +6,7 @@ import pytest
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import DATASETS
-from softprompt.core.prompts.templates import PLAIN, PRESETS, SELECT, templates_of
+from softprompt.core.prompts.templates import PHOTO, PRESETS, SELECT, templates_of
 
 # dataset: CoOp's, KgCoOp's, ProGrad's
 SENTENCES = {
@@ -46,7 +46,7 @@ def test_sentences_of_the_papers(name):
     dataset = DATASETS[name]
     found = [templates_of(dataset, preset) for preset in ("coop", "kgcoop", "prograd")]
     assert found == [(sentence,) for sentence in SENTENCES[name]]
-    assert templates_of(dataset, "clip") == (PLAIN,)
+    assert templates_of(dataset, "clip") == (PHOTO,)
 
 
 @pytest.mark.parametrize("name", DATASETS.names())
@@ -64,12 +64,12 @@ def test_imagenet_ensemble_is_clips():
 def test_select_has_the_dataset_s_own_sentence_but_for_imagenet():
     assert templates_of(None, "select") == templates_of(DATASETS["imagenet"], "select") == SELECT
     assert templates_of(DATASETS["dtd"], "select") == (*SELECT, "{} texture.")
-    assert templates_of(DATASETS["imagenet_a"], "select") == (*SELECT, PLAIN)
+    assert templates_of(DATASETS["imagenet_a"], "select") == (*SELECT, PHOTO)
     assert templates_of(DATASETS["folder"], "select") == SELECT
 
 
 def test_own_pictures_have_the_plain_sentence_or_a_given_one():
-    assert templates_of(DATASETS["folder"], "coop") == templates_of(None, "ProGrad") == (PLAIN,)
+    assert templates_of(DATASETS["folder"], "coop") == templates_of(None, "ProGrad") == (PHOTO,)
     assert templates_of(DATASETS["dtd"], "a sketch of a {}.") == ("a sketch of a {}.",)
 
 

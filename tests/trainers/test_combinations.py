@@ -5,6 +5,7 @@ import torch
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.config.schema import defaults
+from softprompt.core.data.batch import Batch
 from softprompt.core.engine import checkpoint
 
 
@@ -49,7 +50,7 @@ def test_any_combination_resumes_bit_for_bit(
         def epoch(self, epoch):
             if epoch == self.cut:
                 raise KeyboardInterrupt
-            return iter([batch._replace(images=batch.images + 0.1 * epoch)] * 2)
+            return iter([Batch(batch.images + 0.1 * epoch, batch.labels)] * 2)
 
     def run(folder, cut=None):
         model = make_model(any_learner, clip)

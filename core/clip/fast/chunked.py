@@ -5,12 +5,13 @@ pass for each of the gradients.
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from softprompt.core.clip.fast.recompute import recomputed
-from softprompt.core.clip.towers.text import Sentences, TextTower, batch_of, vectors_of
+from softprompt.core.clip.towers.text import Sentences, TextTower
 from softprompt.core.prompts.base import Prompts
 
 GIGABYTE = 2**30
@@ -32,7 +33,8 @@ def encode_text_chunked(
     Args:
         limit: gigabytes that activations may take.
     """
-    vectors = vectors_of(prompts)
+    prompts = prompts.text_only()
+    vectors = prompts.vectors
     if _has_gradient(vectors):
         kept, run = _kept(tower.depth), recomputed
     else:
@@ -40,15 +42,14 @@ def encode_text_chunked(
         limit = min(limit, CPU_AT_ONCE) if sentences.embedded.device.type == "cpu" else limit
     tokens = tower.tokens_of(sentences, prompts)
     size = tokens * kept * tower.width * sentences.embedded.element_size()
-    by_image = _parts(batch_of(prompts) or 1, size, limit)
+    by_image = _parts(prompts.batch or 1, size, limit)
     by_class = _parts(len(sentences), size / len(by_image), limit)
     if len(by_image) == len(by_class) == 1:
         return encode(sentences, prompts)
 
     def encode_part(images: slice, classes: slice, *vectors: Tensor) -> Tensor:
-        own = [_of_classes(_of_images(v, images), classes) for v in vectors]
-        first = own.pop(0) if prompts.text is not None else None
-        return encode(sentences[classes], Prompts(text=first, deep_text=tuple(own)))
+        own = prompts.with_vectors(vectors).of_images(images).of_classes(classes)
+        return encode(sentences[classes], own)
 
     def encode_images(images: slice) -> Tensor:
         parts = [
@@ -71,7 +72,8 @@ def encode_images_chunked(limit: float, encode, tower, images: Tensor, prompts: 
     """
     if not tower.depth:
         return encode(images, prompts)
-    vectors = [each for each in (prompts.image, *prompts.deep_image) if each is not None]
+    prompts = prompts.image_only()
+    vectors = prompts.vectors
     if _has_gradient([images, *vectors]):
         kept, run = _kept(tower.depth), recomputed
     else:
@@ -85,9 +87,7 @@ def encode_images_chunked(limit: float, encode, tower, images: Tensor, prompts: 
         return encode(images, prompts)
 
     def encode_part(part: slice, images: Tensor, *vectors: Tensor) -> Tensor:
-        own = [v[part] if v.dim() == 3 else v for v in vectors]  # by image, or shared
-        first = own.pop(0) if prompts.image is not None else None
-        return encode(images[part], Prompts(image=first, deep_image=tuple(own)))
+        return encode(images[part], prompts.with_vectors(vectors).of_images(part))
 
     return torch.cat(
         [run(lambda *v, part=part: encode_part(part, *v), images, *vectors) for part in parts]
@@ -98,7 +98,7 @@ def _once(function, *inputs: Tensor) -> Tensor:
     return function(*inputs)
 
 
-def _has_gradient(inputs: list[Tensor]) -> bool:
+def _has_gradient(inputs: Iterable[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
 
 
@@ -112,14 +112,3 @@ def _parts(count: int, size: float, limit: float) -> list[slice]:
     chunks = max(1, min(math.ceil(size / (limit * GIGABYTE)), count))
     step = math.ceil(count / chunks)
     return [slice(start, start + step) for start in range(0, count, step)]
-
-
-def _of_images(vectors: Tensor, images: slice) -> Tensor:
-    """The part of text prompts that some images need; see ``Prompts``."""
-    return vectors[images] if vectors.dim() == 4 and len(vectors) > 1 else vectors
-
-
-def _of_classes(vectors: Tensor, classes: slice) -> Tensor:
-    """The part of text prompts that some classes need; see ``Prompts``."""
-    by_class = vectors.dim() > 2 and vectors.shape[-3] > 1
-    return vectors[..., classes, :, :] if by_class else vectors

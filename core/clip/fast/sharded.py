@@ -5,20 +5,17 @@ from collections.abc import Callable
 from torch import Tensor
 
 from softprompt.core.base import parallel
-from softprompt.core.clip.towers.text import Sentences, vectors_of
-from softprompt.core.prompts.base import Prompts
+from softprompt.core.clip.towers.text import Sentences
+from softprompt.core.prompts.base import Prompts, is_by_class
 
 
 def encode_images_sharded(encode: Callable, images: Tensor, prompts: Prompts) -> Tensor:
-    """Return ``encode(images, prompts)``, of which this process computes its part."""
+    """Return ``encode(images, prompts)``, of which this process computes its images."""
     total = len(images)
     if not parallel.is_sharded(total):
         return encode(images, prompts)
-    vectors = [*([] if prompts.image is None else [prompts.image]), *prompts.deep_image]
-    own = _own(vectors, [0 if each.dim() > 2 else None for each in vectors])
-    first = None if prompts.image is None else own.pop(0)
-    features = encode(images[parallel.shard(total)], Prompts(image=first, deep_image=tuple(own)))
-    return parallel.all_gather(features, total)
+    own = _own(prompts.image_only(), lambda vectors: 0 if vectors.dim() == 3 else None)
+    return parallel.all_gather(encode(images[parallel.shard(total)], own), total)
 
 
 def encode_text_sharded(encode: Callable, sentences: Sentences, prompts: Prompts) -> Tensor:
@@ -26,20 +23,16 @@ def encode_text_sharded(encode: Callable, sentences: Sentences, prompts: Prompts
     total = len(sentences)
     if not parallel.is_sharded(total):
         return encode(sentences, prompts)
-    vectors = vectors_of(prompts)
-    by_class = [each.dim() > 2 and each.shape[-3] > 1 for each in vectors]
-    own = _own(vectors, [-3 if of_class else None for of_class in by_class])
-    first = None if prompts.text is None else own.pop(0)
-    features = encode(sentences[parallel.shard(total)], Prompts(text=first, deep_text=tuple(own)))
-    return parallel.all_gather(features, total, dim=-2)
+    own = _own(prompts.text_only(), lambda vectors: -3 if is_by_class(vectors) else None)
+    return parallel.all_gather(encode(sentences[parallel.shard(total)], own), total, dim=-2)
 
 
-def _own(vectors: list[Tensor], dims: list[int | None]) -> list[Tensor]:
-    """Return this process's part of each along its dimension, or all of it where that is None."""
-    whole = iter(
-        parallel.replicated([each for each, dim in zip(vectors, dims, strict=True) if dim is None])
+def _own(prompts: Prompts, dim_of: Callable[[Tensor], int | None]) -> Prompts:
+    """Return this process's shard of each tensor along its dimension, or a replica without one."""
+    vectors = prompts.vectors
+    replicas = iter(parallel.replicated([each for each in vectors if dim_of(each) is None]))
+    return prompts.map(
+        lambda each: (
+            next(replicas) if (dim := dim_of(each)) is None else parallel.scatter(each, dim)
+        )
     )
-    return [
-        next(whole) if dim is None else parallel.scatter(each, dim)
-        for each, dim in zip(vectors, dims, strict=True)
-    ]

@@ -20,7 +20,7 @@ class PlainVision:
 
     def __call__(self, images: Tensor, prompts: Prompts) -> Tensor:
         """Return features ``(batch, dim)`` of images ``(batch, 3, height, width)``."""
-        if prompts.image is not None or prompts.deep_image:
+        if prompts.prompts_image:
             raise self._refusal()
         return self.visual(images)
 

@@ -127,7 +127,7 @@ class TextTower:
         Raises:
             UserError: the prompts do not fit the sentences or the tower.
         """
-        batch = batch_of(prompts)
+        batch = prompts.batch
         _check(prompts, sentences, batch or 1, self.depth, self.width)
         walk = self._packed if self.packs(sentences, prompts) else self._padded
         features = self._project(self.final_norm(walk(sentences, prompts, batch or 1)))
@@ -135,8 +135,7 @@ class TextTower:
 
     def packs(self, sentences: Sentences, prompts: Prompts) -> bool:
         """Whether to run the sentences packed: their start is shared, and it pays."""
-        by_class = any(v.dim() > 2 and v.shape[-3] > 1 for v in vectors_of(prompts))
-        if self.mask is None or self.blocks is None or not sentences.shared or by_class:
+        if self.mask is None or self.blocks is None or not sentences.shared or prompts.by_class:
             return False
         saved = sentences.ids.numel() - sentences.packing.tokens
         groups = len(sentences.packing.rest)
@@ -145,9 +144,7 @@ class TextTower:
     def tokens_of(self, sentences: Sentences, prompts: Prompts) -> int:
         """The number of tokens that the blocks see."""
         packs = self.packs(sentences, prompts)
-        return (batch_of(prompts) or 1) * (
-            sentences.packing.tokens if packs else sentences.ids.numel()
-        )
+        return (prompts.batch or 1) * (sentences.packing.tokens if packs else sentences.ids.numel())
 
     def _packed(self, sentences: Sentences, prompts: Prompts, batch: int) -> Tensor:
         """Return the last block's output ``(batch, classes, width)`` at the pooled places."""
@@ -212,16 +209,6 @@ class TextTower:
         return pooled @ self.projection
 
 
-def vectors_of(prompts: Prompts) -> list[Tensor]:
-    """The text prompts, the first block's before the others'."""
-    return [each for each in (prompts.text, *prompts.deep_text) if each is not None]
-
-
-def batch_of(prompts: Prompts) -> int | None:
-    """The number of images that text prompts depend on, if they do."""
-    return next((len(vectors) for vectors in vectors_of(prompts) if vectors.dim() == 4), None)
-
-
 def _check(prompts: Prompts, sentences: Sentences, batch: int, depth: int, width: int) -> None:
     if len(prompts.deep_text) >= depth:
         raise UserError(
@@ -229,7 +216,7 @@ def _check(prompts: Prompts, sentences: Sentences, batch: int, depth: int, width
             f"{depth - 1} blocks after the first"
         )
     classes, n = sentences.slots.shape
-    for vectors in vectors_of(prompts):
+    for vectors in prompts.text_vectors:
         shape = tuple(vectors.shape)
         lead = (batch, classes)[4 - len(shape) :]
         fits = 2 <= len(shape) <= 4 and shape[-2:] == (n, width)

@@ -50,9 +50,7 @@ def _check(prompts: Prompts, depth: int, x: Tensor) -> None:
             f"{len(prompts.deep_image)} deep image prompts, but this backbone's image tower has "
             f"{depth - 1} blocks after the first"
         )
-    for vectors in (prompts.image, *prompts.deep_image):
-        if vectors is None:
-            continue
+    for vectors in prompts.image_vectors:
         fits = vectors.dim() == 2 or vectors.dim() == 3 and len(vectors) == len(x)
         if not fits or vectors.shape[-1] != x.shape[2]:
             raise UserError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.meta.clusters.kmeans import unit
-from softprompt.core.prompts.templates import PLAIN
+from softprompt.core.prompts.templates import PHOTO
 
 KINDS = ("phrase", "medoid")
 MEDOID_WORDS = 8  # of a caption that serves as a name
@@ -140,6 +140,6 @@ class Namer:
         """Return centred unit features ``(phrases, dim)`` of sentences with the phrases."""
         missing = [phrase for phrase in phrases if phrase not in self.known]
         if missing:
-            features = unit(self.clip.encode_in_chunks(missing, PLAIN).cpu().float().numpy())
+            features = unit(self.clip.encode_in_chunks(missing, PHOTO).cpu().float().numpy())
             self.known.update(zip(missing, unit(features - self.text_mean), strict=True))
         return np.array([self.known[phrase] for phrase in phrases]).reshape(-1, len(self.text_mean))

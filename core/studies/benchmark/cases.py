@@ -108,10 +108,9 @@ class Case:
         def step() -> None:
             self.updates.clear()
             torch.manual_seed(7)
-            # A tensor of its own, or the features of the step before would be found again.
-            batch = Batch(images.clone(), labels)
-            if known:
-                self.clip.expect(batch.images, lambda _: features)
+            batch = Batch(images, labels)  # which does not remember the step before
+            if features is not None:
+                batch = batch.with_unprompted(self.clip, lambda: features)
             # Detached, or the graph of one step would be there while the next one is computed.
             self.terms = {name: term.detach() for name, term in trainer.step(batch).items()}
 
@@ -134,7 +133,7 @@ class Case:
 
         @torch.no_grad()
         def batch() -> None:
-            classifier(images.clone(), {})
+            classifier(images)
 
         if not model.learner.conditional:
             return [Part(text, batches if self.is_reference else 1), Part(batch, batches)]
@@ -143,7 +142,7 @@ class Case:
 
         @torch.no_grad()
         def pictures() -> None:
-            self.clip.encode_image(images.clone())
+            self.clip.encode_image(images)
 
         feature = F.normalize(torch.ones(1, self.clip.dim, device=images.device), dim=-1)
 

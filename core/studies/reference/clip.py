@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from softprompt.core.clip.frozen import NOTHING, FrozenCLIP
+from softprompt.core.clip.images import Images
 from softprompt.core.clip.towers.native import NativeVision
 from softprompt.core.clip.towers.text import Sentences, TextTower
 from softprompt.core.clip.towers.walk import at_least_single
@@ -36,6 +37,9 @@ class ReferenceCLIP(FrozenCLIP):
         with self._precision():
             return at_least_single(self.image(images, prompts))
 
+    def unprompted(self, images: Images) -> Tensor:
+        return self.encode_image(images.images)
+
 
 class ReferenceText(TextTower):
     """The text tower on all of its context length, one image's prompts after another's."""
@@ -44,12 +48,13 @@ class ReferenceText(TextTower):
         return self.context_length
 
     def __call__(self, sentences: Sentences, prompts: Prompts) -> Tensor:
-        by_image = [v for v in (prompts.text, *prompts.deep_text) if v is not None and v.dim() == 4]
-        if not by_image:
+        if prompts.batch is None:
             return self._encoded(sentences, prompts)
-        return torch.stack(
-            [self._encoded(sentences, _of_image(prompts, i)) for i in range(len(by_image[0]))]
-        )
+        by_image = [
+            prompts.text_only().map(lambda v, i=i: v[i] if v.dim() == 4 else v)
+            for i in range(prompts.batch)
+        ]
+        return torch.stack([self._encoded(sentences, prompts) for prompts in by_image])
 
     def _encoded(self, sentences: Sentences, prompts: Prompts) -> Tensor:
         x = sentences.embedded  # (classes, context length, width)
@@ -67,10 +72,3 @@ class ReferenceText(TextTower):
         x = x.clone()
         x[torch.arange(len(x), device=x.device)[:, None], slots] = vectors.to(x.dtype)
         return x
-
-
-def _of_image(prompts: Prompts, index: int) -> Prompts:
-    def own(vectors: Tensor | None) -> Tensor | None:
-        return vectors if vectors is None or vectors.dim() < 4 else vectors[index]
-
-    return Prompts(text=own(prompts.text), deep_text=tuple(map(own, prompts.deep_text)))
