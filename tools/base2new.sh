@@ -5,15 +5,4 @@
 #   ROOT=DATA tools/base2new.sh configs/maple/vit_b16.yaml caltech101 dtd eurosat
 #
 # SHOTS is 16 unless set.
-source "$(dirname "${BASH_SOURCE[0]}")/_protocol.sh"
-
-start 1 "$@"
-classes=(DATASET.SUBSAMPLE_CLASSES base TEST.CLASSES '(base, new)')
-for shots in ${SHOTS:-16}; do
-    for dataset in "${datasets[@]}"; do
-        for seed in ${SEEDS:-1 2 3}; do
-            train base2new "$dataset" "$shots" "$seed" "${classes[@]}"
-        done
-    done
-done
-finish
+source "$(dirname "${BASH_SOURCE[0]}")/_protocol.sh" base2new "$@"

@@ -5,8 +5,4 @@
 #   ROOT=DATA tools/cross_dataset.sh configs/maple/vit_b16_cross_dataset.yaml imagenet dtd eurosat
 #
 # SHOTS is 16 unless set. tools/domain_generalization.sh shares the prompts trained on SOURCE.
-source "$(dirname "${BASH_SOURCE[0]}")/_protocol.sh"
-
-start 2 "$@"
-transfer
-finish
+source "$(dirname "${BASH_SOURCE[0]}")/_protocol.sh" cross_dataset "$@"

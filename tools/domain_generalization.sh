@@ -7,8 +7,4 @@
 #
 # A target may have fewer classes than the source, or others: its prompts are made of its own class
 # names. SHOTS is 16 unless set. tools/cross_dataset.sh shares the prompts trained on SOURCE.
-source "$(dirname "${BASH_SOURCE[0]}")/_protocol.sh"
-
-start 2 "$@"
-transfer
-finish
+source "$(dirname "${BASH_SOURCE[0]}")/_protocol.sh" domain_generalization "$@"

@@ -28,11 +28,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
     parser.add_argument("--output", metavar="FILE", help="write to this file, not to the screen")
     given = parser.parse_args(arguments)
-    from softprompt.core.protocols.report.build import build_report
-    from softprompt.core.protocols.report.formats import RENDERERS
+    from softprompt.core.protocols.report.build import build_report, render
     from softprompt.core.protocols.runs import find_runs
 
-    text = RENDERERS[given.format](build_report(find_runs(given.folders)))
+    text = render(build_report(find_runs(given.folders)), given.format)
     if not given.output:
         print(text)
         return 0

@@ -1,5 +1,6 @@
 """What the command-line tools share: how they end, and KEY VALUE pairs among their arguments."""
 
+import argparse
 import functools
 import itertools
 import os
@@ -54,3 +55,19 @@ def split_pairs(arguments: list[str]) -> tuple[list[str], list[str]]:
         else:
             words.append(word)
     return words, pairs
+
+
+def parse_with_pairs(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Parse arguments with KEY VALUE pairs, which become ``options`` and may stand anywhere.
+
+    If there is a ``--``, the pairs are all that follows it.
+    """
+    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="settings of all runs")
+    if "--" in arguments:
+        end = arguments.index("--")
+        words, pairs = arguments[:end], arguments[end + 1 :]
+    else:
+        words, pairs = split_pairs(arguments)
+    given = parser.parse_args(words)
+    given.options += pairs
+    return given

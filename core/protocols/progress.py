@@ -1,9 +1,10 @@
-"""What a sweep shows while it goes on: a live table on a terminal, else a line for each cell."""
+"""The progress of a sweep: a live table on a terminal, else a line for each cell."""
 
 import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from tabulate import tabulate
 
@@ -14,59 +15,68 @@ from softprompt.core.protocols.queue import Queue
 class Progress:
     """Watches a sweep and prints how far it is."""
 
-    def __init__(self, queue: Queue):
+    def __init__(self, queue: Queue, summary: Callable[[Cell], str] | None = None):
+        """Print how many cells there are.
+
+        Args:
+            summary: describes the results of a finished cell, for its line.
+        """
         self.queue = queue
-        self.began = time.perf_counter()
-        self.spent: dict[str, list[float]] = {}  # seconds of cells by method
+        self.summary = summary
+        self.start = time.perf_counter()
+        self.seconds: dict[str, list[float]] = {}  # of the cells of each method
         self.todo = len(queue.waiting)
         self.done = 0
         self.live = sys.stdout.isatty()
-        self.lines = 0  # of the table that stands on the terminal
-        there = len(queue.cells) - self.todo
-        print(f"{len(queue.cells)} cells, {there} of them there already", flush=True)
+        self.lines = 0  # height of the table on the terminal
+        finished = len(queue.cells) - self.todo
+        print(f"{len(queue.cells)} cells, {finished} of them finished already", flush=True)
 
     def started(self, cells: list[Cell]) -> None:
-        self._draw()
+        self._redraw()
 
     def ended(self, cell: Cell, error: str, seconds: float) -> None:
         self.done += 1
-        self.spent.setdefault(_method(cell), []).append(seconds)
+        self.seconds.setdefault(cell.method, []).append(seconds)
         if self.live and not error:
             return
-        said = f"FAILED: {error}" if error else f"{seconds:.1f} s"
+        if error:
+            line = f"FAILED: {error}"
+        else:
+            line = f"{self.summary(cell)}, {seconds:.1f} s" if self.summary else f"{seconds:.1f} s"
         self._erase()
-        print(f"[{self.done}/{self.todo}] {cell.name}: {said}{self._left()}", flush=True)
+        print(f"[{self.done}/{self.todo}] {cell.name}: {line}{self._remaining()}", flush=True)
 
     def tick(self) -> None:
-        self._draw()
+        self._redraw()
 
-    def _draw(self) -> None:
+    def _redraw(self) -> None:
         if not self.live:
             return
-        finished = Counter(_method(cell) for cell in self.queue.cells)
-        waiting = Counter(_method(cell) for cell in self.queue.waiting)
-        running = Counter(_method(cell) for cell in self.queue.given.values())
+        total = Counter(cell.method for cell in self.queue.cells)
+        waiting = Counter(cell.method for cell in self.queue.waiting)
+        running = Counter(cell.method for cell in self.queue.running.values())
         failed = Counter(
-            _method(cell) for cell in self.queue.cells if cell.folder in self.queue.errors
+            cell.method for cell in self.queue.cells if cell.folder in self.queue.errors
         )
         rows = []
-        for method, total in finished.items():
-            seconds = self.spent.get(method)
+        for method, count in total.items():
+            seconds = self.seconds.get(method)
             left = waiting[method] + running[method] + failed[method]
             rows.append(
                 [
                     method,
-                    f"{total - left}/{total}",
+                    f"{count - left}/{count}",
                     running[method] or None,
                     failed[method] or None,
                     sum(seconds) / len(seconds) if seconds else None,
                 ]
             )
-        heads = ["method", "finished", "running", "failed", "seconds a cell"]
-        table = tabulate(rows, heads, floatfmt=".1f", missingval="")
-        spent = time.perf_counter() - self.began
-        lines = [*table.splitlines(), f"{spent / 60:.1f} min{self._left()}"]
-        width = shutil.get_terminal_size().columns - 1  # what wraps could not be erased
+        headers = ["method", "finished", "running", "failed", "seconds a cell"]
+        table = tabulate(rows, headers, floatfmt=".1f", missingval="")
+        minutes = (time.perf_counter() - self.start) / 60
+        lines = [*table.splitlines(), f"{minutes:.1f} min{self._remaining()}"]
+        width = shutil.get_terminal_size().columns - 1  # a wrapped line could not be erased
         self._erase()
         print(*(line[:width] for line in lines), sep="\n", flush=True)
         self.lines = len(lines)
@@ -76,13 +86,18 @@ class Progress:
             sys.stdout.write(f"\x1b[{self.lines}F\x1b[J")
             self.lines = 0
 
-    def _left(self) -> str:
+    def _remaining(self) -> str:
         if not self.done:
             return ""
-        left = len(self.queue.waiting) + len(self.queue.given)
-        minutes = round((time.perf_counter() - self.began) / self.done * left / 60)
+        left = len(self.queue.waiting) + len(self.queue.running)
+        minutes = round((time.perf_counter() - self.start) / self.done * left / 60)
         return f"; about {minutes} min left" if minutes else ""
 
 
-def _method(cell: Cell) -> str:
-    return "/".join(cell.name.split("/")[1:3])
+def print_failures(errors: dict[str, str], cells: int) -> int:
+    """Print the errors of the cells that failed, if any, and return the exit code: 1 if so."""
+    if not errors:
+        return 0
+    lines = [f"  {name}: {error}" for name, error in errors.items()]
+    print(f"\n{len(errors)} of {cells} cells failed:", *lines, sep="\n", file=sys.stderr)
+    return 1

@@ -1,19 +1,19 @@
-"""Which cells wait, in which order they are handed out, and what becomes of those that fail."""
+"""The queue: which cells wait, in which order they are handed out, and which have failed."""
 
 from collections import Counter
 from pathlib import Path
 
 from softprompt.core.engine.results import FILE
 from softprompt.core.protocols.cells import Cell
-from softprompt.core.protocols.claim import held
-from softprompt.core.protocols.work import BUSY, DONE, REFUSED
+from softprompt.core.protocols.leases import is_leased
+from softprompt.core.protocols.worker import DONE, LEASED, REFUSED
 
 
 class Queue:
-    """The cells of a sweep, handed out so that a worker meets few backbones and datasets."""
+    """The cells of a sweep, handed out so that a worker loads few backbones and datasets."""
 
     def __init__(self, cells: list[Cell], retries: int):
-        """Take in all cells; those that are finished stay out.
+        """Queue all cells that have not finished.
 
         Args:
             retries: further attempts at a cell that failed or whose worker died.
@@ -21,64 +21,70 @@ class Queue:
         self.cells = cells
         self.retries = retries
         self.waiting = [cell for cell in cells if not cell.finished()]
-        self.given: dict[str, Cell] = {}  # by folder, what workers have
+        self.running: dict[str, Cell] = {}  # by folder: handed out, without an outcome yet
         self.attempts: Counter[str] = Counter()
-        self.errors: dict[str, str] = {}  # by folder, of the cells that are given up
+        self.errors: dict[str, str] = {}  # by folder: cells that will not be tried again
 
     @property
     def ended(self) -> bool:
-        return not self.waiting and not self.given
+        return not self.waiting and not self.running
 
-    def take(self, group: tuple | None, most: int) -> list[Cell]:
-        """Return up to ``most`` cells of one group to run now, of the worker's last one if it can.
+    def take(self, group: tuple[str, ...] | None, most: int) -> list[Cell]:
+        """Hand out up to ``most`` cells of one group that can run now.
 
-        Otherwise of one that no worker is at, and of these the one with the most cells. Only what
-        is handed out is looked for on the disk, which may be slow and shared.
+        The group is ``group``, the worker's last one, if possible; otherwise the largest, those
+        that no worker is at first. Only the cells that are handed out are looked up on the disk,
+        which may be slow and shared.
         """
-        self._drop_orphans()
+        self._drop_dependents()
         sizes = Counter(cell.group for cell in self.waiting)
-        occupied = {cell.group for cell in self.given.values()}
+        occupied = {cell.group for cell in self.running.values()}
         order = sorted(sizes, key=lambda each: (each != group, each in occupied, -sizes[each]))
         for each in order:
             taken = self._ready([cell for cell in self.waiting if cell.group == each], most)
             if taken:
                 self._remove(taken)
-                self.given |= {cell.folder: cell for cell in taken}
+                self.running |= {cell.folder: cell for cell in taken}
                 return taken
         return []
 
-    def settle(self, cells: list[Cell], outcome: list[dict] | str) -> list[tuple[Cell, str]]:
-        """Note what became of cells that were handed out; return those that ended, with errors.
+    def record_outcome(
+        self, cells: list[Cell], outcome: list[dict] | str
+    ) -> list[tuple[Cell, str]]:
+        """Record the outcome of cells that were handed out.
 
         Args:
-            outcome: what each came to, or how their worker died.
+            outcome: that of each cell, or how their worker died.
+
+        Returns:
+            The cells that have ended, each with its error or "".
         """
         for cell in cells:
-            del self.given[cell.folder]
+            del self.running[cell.folder]
         if isinstance(outcome, str):
-            return self._settle_death(cells, outcome)
+            return self._record_death(cells, outcome)
         ended = []
-        for cell, found in zip(cells, outcome, strict=True):
-            if found["state"] == DONE:
+        for cell, each in zip(cells, outcome, strict=True):
+            if each["state"] == DONE:
                 ended.append((cell, ""))
-            elif found["state"] == BUSY:
+            elif each["state"] == LEASED:
                 self.waiting.append(cell)
-            elif found["state"] == REFUSED:
-                ended.append(self._give_up(cell, found["error"]))
+            elif each["state"] == REFUSED:
+                ended.append(self._give_up(cell, each["error"]))
             else:
-                ended += self._again(cell, found["error"])
+                ended += self._retry(cell, each["error"])
         return ended
 
-    def _settle_death(self, cells: list[Cell], how: str) -> list[tuple[Cell, str]]:
-        """Count it against the first unfinished cell; the worker had not come to the others."""
+    def _record_death(self, cells: list[Cell], how: str) -> list[tuple[Cell, str]]:
+        """Charge the first unfinished cell; the worker had not started the ones after it."""
         ended = [(cell, "") for cell in cells if cell.finished()]
         left = [cell for cell in cells if not cell.finished()]
         if left:
             self.waiting += left[1:]
-            ended += self._again(left[0], how)
+            ended += self._retry(left[0], how)
         return ended
 
-    def _again(self, cell: Cell, error: str) -> list[tuple[Cell, str]]:
+    def _retry(self, cell: Cell, error: str) -> list[tuple[Cell, str]]:
         self.attempts[cell.folder] += 1
         if self.attempts[cell.folder] <= self.retries:
             self.waiting.append(cell)
@@ -90,26 +96,27 @@ class Queue:
         self.errors[cell.folder] = error
         return cell, error
 
-    def _drop_orphans(self) -> None:
-        """Give up what has lost its source."""
-        for cell in [cell for cell in self.waiting if cell.after in self.errors]:
-            self._remove([cell])
-            self.errors[cell.folder] = "not run, for its source failed"
+    def _drop_dependents(self) -> None:
+        """Give up the cells that depend on a failed one."""
+        for cell in self.waiting:  # a plan lists a cell after the one that it depends on
+            if cell.depends_on in self.errors:
+                self.errors[cell.folder] = "not run, for the run that it depends on failed"
+        self.waiting = [cell for cell in self.waiting if cell.folder not in self.errors]
 
     def _ready(self, cells: list[Cell], most: int) -> list[Cell]:
-        """Return the first cells that can run; drop what another driver's workers have finished."""
-        found: list[Cell] = []
+        """Return the first cells that can run; drop those that another driver has finished."""
+        ready: list[Cell] = []
         for cell in cells:
-            if len(found) == most:
+            if len(ready) == most:
                 break
             if cell.finished():
                 self._remove([cell])
-            elif cell.after and not Path(cell.after, FILE).is_file():
-                continue  # its source is not there yet
-            elif not held(Path(cell.claims)):
-                found.append(cell)
-        return found
+            elif cell.depends_on and not Path(cell.depends_on, FILE).is_file():
+                continue
+            elif not is_leased(Path(cell.leases)):
+                ready.append(cell)
+        return ready
 
     def _remove(self, cells: list[Cell]) -> None:
-        gone = {cell.folder for cell in cells}
-        self.waiting = [cell for cell in self.waiting if cell.folder not in gone]
+        folders = {cell.folder for cell in cells}
+        self.waiting = [cell for cell in self.waiting if cell.folder not in folders]

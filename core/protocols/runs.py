@@ -1,14 +1,16 @@
-"""The runs of a protocol: found by their folders, their numbers from ``results.json`` alone."""
+"""The finished and unfinished runs of the protocols: the one reader of ``results.json``."""
 
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.engine.results import FILE, ZERO_SHOT
-from softprompt.core.protocols.report.labels import shots_label
+from softprompt.core.protocols.cells import Cell
+from softprompt.core.protocols.report.table import shots_label
 
 PROTOCOLS = ("base2new", "few_shot", "transfer")
 LAYOUT = re.compile(
@@ -24,68 +26,108 @@ class Run(NamedTuple):
     dataset: str
     shots: int
     seed: int
-    target: str  # the dataset that it was evaluated on, if another one
+    target: str  # the dataset it was evaluated on, if not its own
     folder: Path
     results: dict | None  # None: not finished
 
     @property
     def name(self) -> str:
-        """What a line about this run calls it."""
+        """A short name for remarks on this run."""
         on = f" on {self.target}" if self.target else ""
         return f"{self.dataset}{on}, {shots_label(self.shots)}, seed {self.seed}"
 
     def scores(self, subset: str) -> tuple[dict | None, dict | None]:
-        """Return what the trained prompts and what zero-shot CLIP scored on a class set."""
+        """Return the scores of the trained prompts and of zero-shot CLIP on a class set."""
         if self.results is None:
             return None, None
-        found = dict(self.results["results"])
-        zero_shot = found.pop(ZERO_SHOT, {})
-        (trained,) = found.values()
-        return trained.get(subset), zero_shot.get(subset)
+        zero_shot = self.results["results"].get(ZERO_SHOT, {})
+        return _trained(self.results).get(subset), zero_shot.get(subset)
 
 
-def find_runs(folders: list[str]) -> list[Run]:
-    """Return the runs in these folders; one that is given itself counts even if it never began.
+def find_runs(folders: Iterable[str | Path]) -> list[Run]:
+    """Return the runs in these folders; a run's own folder counts even if the run never began.
 
     Raises:
         UserError: a folder holds no run of a protocol, or a results file cannot be read.
     """
-    found: dict[Path, Run] = {}
+    runs: dict[Path, Run] = {}
     for given in folders:
         folder = Path(given).expanduser().absolute()
-        places = [folder] if _place(folder) else sorted(_runs_below(folder))
-        if not places:
+        places = [folder] if _match(folder) else sorted(_runs_below(folder))
+        found = [run for place in places if (run := _read(place))]
+        if not found:
             raise UserError(
                 f"{folder} holds no run of a protocol, such as "
                 f"{PROTOCOLS[0]}/METHOD/CONFIG/DATASET/shots_16/seed_1/{FILE}"
             )
-        found |= {place: _read(place) for place in places}
-    return list(found.values())
+        runs |= {run.folder: run for run in found}
+    return list(runs.values())
 
 
-def _place(folder: Path) -> tuple | None:
-    """Return what a run's folder says of it, or None if it is not one of a protocol."""
-    match = LAYOUT.search(folder.as_posix())
-    if not match or (match[6] and match[1] != "transfer"):
+def finished(runs: Iterable[Run]) -> list[tuple[Run, dict]]:
+    """Return the runs that have finished, each with its results."""
+    return [(run, run.results) for run in runs if run.results is not None]
+
+
+def read_results(folder: Path) -> dict | None:
+    """Return the content of a run's ``results.json``, None before it has finished.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    file = folder / FILE
+    if not file.is_file():
         return None
-    protocol, method, dataset, shots, seed, target = match.groups()
-    return protocol, method, dataset, int(shots), int(seed), target or ""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is no results file: {error}") from None
+
+
+def accuracies(folder: Path) -> dict[str, float] | None:
+    """Return a run's accuracy in percent on each class set, None before it has finished.
+
+    Raises:
+        UserError: its results file cannot be read.
+    """
+    results = read_results(folder)
+    if results is None:
+        return None
+    return {subset: scores["accuracy"] for subset, scores in _trained(results).items()}
+
+
+def summary(cell: Cell) -> str:
+    """Return the accuracies of a finished cell, in words."""
+    found = accuracies(Path(cell.folder)) or {}
+    return ", ".join(f"{subset} {accuracy:.1f}" for subset, accuracy in found.items())
+
+
+def _trained(results: dict) -> dict[str, dict]:
+    """Return the scores of the one model beside zero-shot CLIP, by class set."""
+    (trained,) = (scores for model, scores in results["results"].items() if model != ZERO_SHOT)
+    return trained
+
+
+def _match(folder: Path) -> re.Match | None:
+    """Return what the path of a protocol's run consists of, or None of another path."""
+    match = LAYOUT.search(folder.as_posix())
+    return None if match and match[6] and match[1] != "transfer" else match
 
 
 def _runs_below(folder: Path) -> set[Path]:
-    """Every folder below that a run was written in, finished or not."""
+    """Return every folder below in which a run, of a protocol or not, has begun."""
     places = set()
-    for parent, _, names in os.walk(folder):  # which may go on while a run's folders come and go
+    for parent, _, names in os.walk(folder):  # tolerates folders that running cells remove
         if FILE in names or "config.yaml" in names:
             places.add(Path(parent))
-    return set(filter(_place, places))
+    return places
 
 
-def _read(folder: Path) -> Run:
-    results = None
-    if (folder / FILE).is_file():
-        try:
-            results = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{folder / FILE} is no results file: {error}") from None
-    return Run(*_place(folder), folder, results)
+def _read(folder: Path) -> Run | None:
+    """Return the run of a folder, or None if its path is not that of a protocol's run."""
+    match = _match(folder)
+    if not match:
+        return None
+    protocol, method, dataset, shots, seed, target = match.groups()
+    results = read_results(folder)
+    return Run(protocol, method, dataset, int(shots), int(seed), target or "", folder, results)

@@ -1,7 +1,6 @@
-"""``tools/matrix.py``: what it plans and prints, and real runs that fail, die and go on."""
+"""``tools/matrix.py``: its plan and its table, and real runs that fail, die and go on."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,16 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-import _workers
 import matrix
 import pytest
 import yaml
-from _matrix_table import Cell
-from _workers import outcomes
 
 from softprompt.core.base.registry import PROMPT_LEARNERS, TRAINERS
 from softprompt.core.config.load import load_config
 from softprompt.core.engine.run import train
+from softprompt.core.protocols.cells import EVALUATE, TRAIN
+from softprompt.core.protocols.engines.engine import Engine
+from softprompt.core.protocols.plans.matrix import Matrix, MatrixRun
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["OPTIM.MAX_EPOCH", "2", "DATASET.NUM_SHOTS", "2", "TEST.MAX_IMAGES", "20"]
@@ -52,46 +51,59 @@ def said(capsys):
 
 @pytest.fixture
 def finished():
-    """Write a cell as if it had run; return its folder."""
+    """Write a run as if it had finished; return its folder."""
 
     def finished(folder: Path, learner: str, trainer: str, seed: int, base, new, **settings):
-        cell = Cell(learner, trainer, seed, folder / learner / trainer / f"seed{seed}")
-        if not trainer:
-            cell = cell._replace(folder=folder / learner)
-        cell.folder.mkdir(parents=True)
-        cfg = matrix.configuration(cell, [str(x) for pair in settings.items() for x in pair])
-        (cell.folder / "config.yaml").write_text(cfg.dump())
-        scores = {cell.name: {"base": {"accuracy": base}, "new": {"accuracy": new}}}
+        run = run_of(folder, learner, trainer, seed)
+        run.folder.mkdir(parents=True)
+        pairs = tuple(str(x) for pair in settings.items() for x in pair)
+        (run.folder / "config.yaml").write_text(Matrix(folder, pairs).configuration(run).dump())
+        scores = {run.model: {"base": {"accuracy": base}, "new": {"accuracy": new}}}
         found = {"results": scores, "warnings": [], "environment": {"commit": "abc"}}
-        (cell.folder / "results.json").write_text(json.dumps(found))
-        return cell.folder
+        (run.folder / "results.json").write_text(json.dumps(found))
+        return run.folder
 
     return finished
 
 
-def pairs_of(cells: list[Cell]) -> set[tuple[str, str]]:
-    return {(cell.learner, cell.trainer) for cell in cells}
+def run_of(folder: Path, learner: str, trainer: str, seed: int) -> MatrixRun:
+    place = folder / learner / trainer / f"seed{seed}" if trainer else folder / learner
+    return MatrixRun(learner, trainer, seed, place)
 
 
 def test_all_pairs_of_the_registries_are_planned(learners, tmp_path):
-    given = matrix.parse(["--output-dir", str(tmp_path), "--seeds", "4", "5"])
-    cells = matrix.plan(given)
+    runs = Matrix(tmp_path).plan([], [], [4, 5])
     wanted = {(learner, trainer) for learner in learners for trainer in TRAINERS.names()}
     untrained = {(name, "") for name in PROMPT_LEARNERS.names() if name not in learners}
-    assert pairs_of(cells) == wanted | untrained
+    assert {(run.learner, run.trainer) for run in runs} == wanted | untrained
     assert ("zeroshot", "") in untrained
     first = len(untrained | wanted)
-    assert [cell.seed for cell in cells] == [4] * first + [5] * len(wanted)
-    assert len({cell.folder for cell in cells}) == len(cells)
+    assert [run.seed for run in runs] == [4] * first + [5] * len(wanted)
+    assert len({run.folder for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "place", "runner"),
+    [("erm", "coop/erm/seed3", TRAIN), ("", "coop", EVALUATE)],
+)
+def test_a_cell_writes_to_the_folder_of_its_run(trainer, place, runner, tmp_path):
+    cell = Matrix(tmp_path).cell(run_of(tmp_path, "coop", trainer, 3))
+    assert (cell.folder, cell.runner) == (str(tmp_path / place), runner)
+    assert cell.configuration().OUTPUT_DIR == cell.folder
+    assert cell.leases == str(tmp_path / ".sweep" / place)
 
 
 @pytest.mark.parametrize("learner", ["maple", "cocoop"])
 def test_a_pair_has_its_own_options_and_the_common_budget(learner, tmp_path):
     """All but PROMPT and TRAINER agree with any other pair; these two are their own configs'."""
-    cfg = matrix.configuration(Cell(learner, "promptsrc", 3, tmp_path), [])
-    other = matrix.configuration(Cell("coop", "erm", 3, tmp_path), [])
-    plain = {key: value for key, value in cfg.items() if key not in ("PROMPT", "TRAINER")}
-    assert plain == {key: other[key] for key in plain}
+    cfg, other = (
+        Matrix(tmp_path).configuration(run_of(tmp_path, *pair, 3))
+        for pair in ((learner, "promptsrc"), ("coop", "erm"))
+    )
+    own = ("PROMPT", "TRAINER", "OUTPUT_DIR")
+    assert {k: v for k, v in cfg.items() if k not in own} == {
+        k: v for k, v in other.items() if k not in own
+    }
     assert (cfg.PROMPT.NAME, cfg.TRAINER.NAME, cfg.SEED) == (learner, "promptsrc", 3)
     own = yaml.safe_load((ROOT / "configs" / learner / "tiny.yaml").read_text())["PROMPT"]
     assert own[learner.upper()].items() <= cfg.PROMPT[learner.upper()].items()
@@ -99,17 +111,16 @@ def test_a_pair_has_its_own_options_and_the_common_budget(learner, tmp_path):
     assert src["PROMPTSRC"].items() <= cfg.TRAINER.PROMPTSRC.items()
 
 
-def test_a_trainer_with_files_by_learner_has_these_or_its_defaults(tmp_path, monkeypatch):
+def test_a_trainer_with_files_by_learner_has_these_or_its_defaults(tmp_path):
     (tmp_path / "kgcoop").mkdir()
     for name, weight in (("coop_tiny", 3), ("tiny", 5)):
         text = f"TRAINER: {{NAME: kgcoop, KGCOOP: {{WEIGHT: {weight}}}}}\n"
         text += "PROMPT: {NAME: coop}\nDATASET: {NAME: shapes}\n"
         (tmp_path / "kgcoop" / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr(matrix, "CONFIGS", tmp_path)
 
     def weight(learner: str) -> float:
-        cfg = matrix.configuration(Cell(learner, "kgcoop", 1, tmp_path), [])
-        return cfg.TRAINER.KGCOOP.WEIGHT
+        plan = Matrix(tmp_path, configs=tmp_path)
+        return plan.configuration(run_of(tmp_path, learner, "kgcoop", 1)).TRAINER.KGCOOP.WEIGHT
 
     assert (weight("coop"), weight("vpt")) == (3.0, 8.0)
     (tmp_path / "kgcoop" / "coop_tiny.yaml").unlink()
@@ -199,18 +210,20 @@ def test_a_mistake_is_one_line_and_runs_nothing(arguments, says, said, finished,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_failing_cell_stops_no_other_and_is_repeated(said, plugin_file, monkeypatch, tmp_path):
-    in_this_process = lambda work, jobs, _: ((job, work(job)) for job in jobs)  # noqa: E731
-    monkeypatch.setattr(_workers, "outcomes", in_this_process)
+def test_a_failing_cell_stops_no_other_and_is_repeated(
+    said, in_process, plugin_file, monkeypatch, tmp_path
+):
+    in_process()
     monkeypatch.setenv("BROKEN", "yes")
     file = plugin_file(PLUGIN)
     asked = ["--output-dir", tmp_path / "out", "--learners", "coop", "--trainers", "mine", "erm"]
     asked += ["--seeds", 1, "--jobs", 1, *QUICK, "PLUGINS", file]
     status, out, errors = said(*asked)
     assert status == 1
-    assert errors == "error: 1 runs failed; the same command repeats them\n"
+    report = tmp_path / "out" / ".sweep" / "coop" / "mine" / "seed1" / "error.txt"
+    error = f"coop under mine, seed 1: the shapes do not fit (see {report}), attempt 2 of 2"
+    assert errors == f"\n1 of 3 cells failed:\n  {error}\n"
     assert "coop under mine, seed 1: FAILED: the shapes do not fit (see " in out
-    report = tmp_path / "out" / "coop" / "mine" / "seed1-error.txt"
     assert "Traceback" in report.read_text()
     assert "coop under erm, seed 1: base " in out
     table = (tmp_path / "out" / matrix.TABLE).read_text()
@@ -222,7 +235,7 @@ def test_a_failing_cell_stops_no_other_and_is_repeated(said, plugin_file, monkey
     monkeypatch.delenv("BROKEN")
     status, out, _ = said(*asked)
     assert status == 0
-    assert "3 runs, 2 of them there already" in out
+    assert "3 cells, 2 of them finished already" in out
     assert "[1/1] coop under mine" in out
     after = results(tmp_path / "out")
     assert before.items() < after.items()
@@ -248,7 +261,7 @@ def test_a_killed_matrix_leaves_no_process_and_goes_on(said, tmp_path):
     assert set(results(out)) == {"zeroshot"}
     status, printed, errors = said(*asked)
     assert (status, errors) == (0, "")
-    assert "2 runs, 1 of them there already" in printed
+    assert "2 cells, 1 of them finished already" in printed
     assert "resuming after epoch" in (cell / "log.txt").read_text()
 
     alone = tmp_path / "alone"
@@ -260,25 +273,10 @@ def test_an_interrupted_matrix_says_how_to_go_on(said, monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_workers, "outcomes", interrupted)
+    monkeypatch.setattr(Engine, "workers", interrupted)
     status, _, errors = said("--output-dir", tmp_path, "--learners", "coop", "--seeds", 1, *QUICK)
     assert status == 130
     assert errors == "interrupted; the same command goes on\n"
-
-
-def test_a_worker_that_dies_takes_only_its_own_job_along():
-    said = dict(outcomes(os.system, ["true", "kill -9 $PPID", "true", "true"], 2))
-    assert said == {"true": 0, "kill -9 $PPID": "its process died with exit status -9"}
-    assert not multiprocessing.active_children()
-
-
-def test_workers_end_with_their_caller():
-    ended = outcomes(time.sleep, [0, 3600], 2)
-    assert next(ended) == (0, None)
-    began = time.monotonic()
-    ended.close()
-    assert not multiprocessing.active_children()
-    assert time.monotonic() - began < 600
 
 
 def results(folder: Path) -> dict[str, dict]:

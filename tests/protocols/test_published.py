@@ -163,7 +163,7 @@ def test_a_config_is_of_the_published_experiment(config, root):
 
 
 def test_every_published_number_has_a_source_and_is_there_once():
-    assert len(PublishedResults().found) == len(PUBLISHED) > 300
+    assert len(PublishedResults().numbers) == len(PUBLISHED) > 300
     trusts = {row["source"].split(":")[0] for row in PUBLISHED}
     assert trusts <= {"orig", "cited", "rerun", "note"}
 

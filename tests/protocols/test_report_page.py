@@ -13,7 +13,7 @@ import pytest
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.protocols.report.build import build_report
-from softprompt.core.protocols.report.labels import method_labels
+from softprompt.core.protocols.report.overview import method_labels
 from softprompt.core.protocols.report.page import as_html
 from softprompt.core.protocols.report.plots import Series, look
 from softprompt.core.protocols.runs import find_runs

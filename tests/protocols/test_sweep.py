@@ -1,10 +1,8 @@
-"""The cells of a sweep, their claims and the order in which they are handed out; nothing trains."""
+"""The cells of a sweep, their leases and the order in which they are handed out; nothing trains."""
 
 import io
 import json
 import os
-import shlex
-import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
@@ -13,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.protocols import claim as claims
-from softprompt.core.protocols import work
-from softprompt.core.protocols.cells import plan
+from softprompt.core.protocols import leases, worker
+from softprompt.core.protocols.cells import EVALUATE
 from softprompt.core.protocols.cost import listing
-from softprompt.core.protocols.drive import drive
-from softprompt.core.protocols.naming import method_of
+from softprompt.core.protocols.driver import drive
+from softprompt.core.protocols.plans.protocols import method_name, plan
 from softprompt.core.protocols.progress import Progress
 from softprompt.core.protocols.queue import Queue
 from softprompt.core.protocols.runs import find_runs
@@ -44,29 +41,25 @@ def finish(cell, seconds: float = 1.0) -> None:
     Path(cell.folder, "results.json").write_text(json.dumps(found))
 
 
-PAIRS = {
-    "plain": [],
-    "odd letters": ["A.B", "it's a/b", "C.D", "(base, new)", "E.F", "größe", "G.H", ""],
-    "a cache": ["CACHE.DIR", "/tmp/x", "OPTIM.LR", "1", "CACHE.LIMIT", "2"],
-    "long": [word for n in range(30) for word in (f"OPTIM.KEY{n}", f"value{n}")],
+LONG = [word for n in range(30) for word in (f"OPTIM.KEY{n}", f"value{n}")]
+FIVE = "".join(f",OPTIM.KEY{n}=value{n}" for n in range(5))
+NAMES = {  # what tools/*.sh, then of bash alone, called the folders; finished runs are in them
+    "plain": ([], "coop/tiny"),
+    "odd letters": (
+        ["A.B", "it's a/b", "C.D", "(base, new)", "E.F", "größe", "G.H", ""],
+        "coop/tiny,A.B=it_s_a_b,C.D=_base,_new_,E.F=gr____e,G.H=",
+    ),
+    "a cache": (
+        ["CACHE.DIR", "/tmp/x", "OPTIM.LR", "1", "CACHE.LIMIT", "2"],
+        "coop/tiny,OPTIM.LR=1",
+    ),
+    "long": (LONG, f"coop/tiny{FIVE},OPTIM.KEY-3933925968"),
 }
-FAKE = '#!/usr/bin/env bash\nprintf "%q " "$@" >> calls; echo >> calls\n'
 
 
-@pytest.mark.parametrize("pairs", PAIRS.values(), ids=PAIRS)
-def test_folders_are_those_of_the_shell_tools(pairs, tmp_path):
-    (tmp_path / "python").write_text(FAKE)
-    (tmp_path / "python").chmod(0o755)
-    subprocess.run(
-        [str(ROOT / "tools/base2new.sh"), COOP, "eurosat", "--", *pairs],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHON": f"{tmp_path}/python", "SEEDS": "1"},
-        check=True,
-        capture_output=True,
-    )
-    first = shlex.split((tmp_path / "calls").read_text().splitlines()[0])
-    folder = first[first.index("--resume") + 1]
-    assert folder == f"output/base2new/{method_of(COOP, pairs)}/eurosat/shots_16/seed_1"
+@pytest.mark.parametrize(("pairs", "name"), NAMES.values(), ids=NAMES)
+def test_folders_have_the_names_that_they_had(pairs, name):
+    assert method_name(COOP, pairs) == name
 
 
 @pytest.mark.parametrize(
@@ -90,18 +83,19 @@ def test_every_cell_is_a_run_of_its_protocol(protocol, names, count, tmp_path):
         assert (run.target or run.dataset) == cfg.DATASET.NAME
         assert run.seed == cfg.SEED
         assert run.target or run.shots == cfg.DATASET.NUM_SHOTS
-        assert bool(run.target) == bool(cell.after) == cell.evaluate
+        assert bool(run.target) == bool(cell.depends_on) == (cell.runner == EVALUATE)
 
 
 def test_clip_without_training_is_only_evaluated(tmp_path):
     cells = cells_in(tmp_path, "cross_dataset", [ZEROSHOT], ("shapes", "patterns"), seeds=[1])
-    assert [(cell.evaluate, cell.model_dir) for cell in cells] == [(True, ""), (True, "")]
+    assert [(cell.runner, cell.model_dir) for cell in cells] == [(EVALUATE, ""), (EVALUATE, "")]
 
 
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"protocol": "cross_dataset"}, "needs a source and at least one target"),
+        ({"protocol": "cross_dataset"}, "needs a source and at least one target .*given shapes"),
+        ({"names": ()}, "base2new needs at least one dataset, but is given none"),
         ({"pairs": ["OPTIM.LR"]}, "'OPTIM.LR' is left over"),
         ({"pairs": ["OPTIM.LT", "1"]}, "no option OPTIM.LT"),
     ],
@@ -156,14 +150,14 @@ def test_a_dry_run_estimates_from_other_datasets_and_says_so(tmp_path):
     assert "other datasets" not in table
 
 
-def test_one_claim_at_a_time(tmp_path):
-    assert not claims.held(tmp_path)
-    with claims.take(tmp_path):
-        assert claims.held(tmp_path)
-        assert claims.take(tmp_path) is None
-    assert not claims.held(tmp_path)
+def test_one_lease_at_a_time(tmp_path):
+    assert not leases.is_leased(tmp_path)
+    with leases.acquire(tmp_path):
+        assert leases.is_leased(tmp_path)
+        assert leases.acquire(tmp_path) is None
+    assert not leases.is_leased(tmp_path)
     assert not list(tmp_path.glob("*.json"))
-    with claims.take(tmp_path) as again:
+    with leases.acquire(tmp_path) as again:
         assert again.number == 1
 
 
@@ -174,19 +168,19 @@ def of_another_machine(place: Path, number: int, age: float) -> Path:
     return file
 
 
-def test_a_claim_of_another_machine_holds_while_it_is_touched(tmp_path):
-    file = of_another_machine(tmp_path, 1, age=claims.STALE / 2)
-    assert claims.held(tmp_path) and claims.take(tmp_path) is None
-    os.utime(file, (time.time() - 2 * claims.STALE,) * 2)
-    assert not claims.held(tmp_path)
-    with claims.take(tmp_path) as mine:
+def test_a_lease_of_another_machine_is_valid_while_it_is_touched(tmp_path):
+    file = of_another_machine(tmp_path, 1, age=leases.EXPIRY / 2)
+    assert leases.is_leased(tmp_path) and leases.acquire(tmp_path) is None
+    os.utime(file, (time.time() - 2 * leases.EXPIRY,) * 2)
+    assert not leases.is_leased(tmp_path)
+    with leases.acquire(tmp_path) as mine:
         assert mine.number == 2
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_a_claim_is_touched_while_it_is_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "BEAT", 0.01)
-    with claims.take(tmp_path) as mine:
+def test_a_lease_is_touched_until_it_is_released(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.01)
+    with leases.acquire(tmp_path) as mine:
         os.utime(mine.file, (0, 0))
         until = time.monotonic() + 300
         while mine.file.stat().st_mtime == 0:
@@ -195,41 +189,15 @@ def test_a_claim_is_touched_while_it_is_held(tmp_path, monkeypatch):
 
 
 def test_of_two_that_take_over_one_comes_first(tmp_path, monkeypatch):
-    """Machines whose locks do not reach one another both see a stale claim."""
-    of_another_machine(tmp_path, 1, age=2 * claims.STALE)
-    seen = claims._numbers(tmp_path)
-    monkeypatch.setattr(claims, "HOST", "this")
-    with claims.take(tmp_path):
-        monkeypatch.setattr(claims, "HOST", "that")
-        monkeypatch.setattr(claims, "_numbers", lambda place: seen)
-        assert claims.take(tmp_path) is None
+    """Machines whose locks do not reach one another both see an expired lease."""
+    of_another_machine(tmp_path, 1, age=2 * leases.EXPIRY)
+    seen = leases._numbered(tmp_path)
+    monkeypatch.setattr(leases, "HOST", "this")
+    with leases.acquire(tmp_path):
+        monkeypatch.setattr(leases, "HOST", "that")
+        monkeypatch.setattr(leases, "_numbered", lambda place: seen)
+        assert leases.acquire(tmp_path) is None
         monkeypatch.undo()
-
-
-class FakeWorkers:
-    """Workers that run ``work(cell)`` at once, in this process; an exception is their death."""
-
-    def __init__(self, work, count: int = 1, most: int = 1):
-        self.work, self.count, self.most = work, count, most
-        self.given, self.closed = {}, False
-        self.order = []
-
-    def start(self, worker, cells):
-        self.given[worker] = cells
-        self.order += [(worker, cell["name"]) for cell in cells]
-
-    def ended(self, timeout):
-        given, self.given = self.given, {}
-        return [(worker, self._outcome(cells)) for worker, cells in given.items()]
-
-    def _outcome(self, cells):
-        try:
-            return [self.work(cell) for cell in cells]
-        except SystemExit as error:
-            return str(error)
-
-    def close(self):
-        self.closed = True
 
 
 class Silent:
@@ -244,20 +212,26 @@ class Silent:
     def tick(self): ...
 
 
-def run(cells, do, retries: int = 1, **how):
-    queue, workers, watcher = Queue(cells, retries), FakeWorkers(do, **how), Silent()
-    drive(queue, workers, watcher)
-    assert workers.closed
-    return queue, workers, watcher
+@pytest.fixture
+def run(fake_workers):
+    """Drive cells through workers that call ``do``; return queue, workers and watcher."""
+
+    def run(cells, do, retries: int = 1, **how):
+        queue, workers, watcher = Queue(cells, retries), fake_workers(do, **how), Silent()
+        drive(queue, workers, watcher)
+        assert workers.closed
+        return queue, workers, watcher
+
+    return run
 
 
 def done(given: dict) -> dict:
     Path(given["folder"]).mkdir(parents=True)
     Path(given["folder"], "results.json").write_text("{}")
-    return {"state": work.DONE}
+    return {"state": worker.DONE}
 
 
-def test_a_worker_stays_with_its_backbone_and_dataset(tmp_path):
+def test_a_worker_stays_with_its_backbone_and_dataset(run, tmp_path):
     cells = cells_in(tmp_path, configs=[COOP, MAPLE], names=("shapes", "patterns"))
     _, workers, watcher = run(cells, done, count=2)
     datasets = {
@@ -268,7 +242,7 @@ def test_a_worker_stays_with_its_backbone_and_dataset(tmp_path):
     assert watcher.errors == [""] * 8
 
 
-def test_finished_cells_are_not_handed_out(tmp_path):
+def test_finished_cells_are_not_handed_out(run, tmp_path):
     first, second = cells_in(tmp_path)
     finish(first)
     _, workers, _ = run([first, second], done)
@@ -276,7 +250,7 @@ def test_finished_cells_are_not_handed_out(tmp_path):
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (2, 3)])
-def test_what_dies_is_tried_again_and_then_named(retries, attempts, tmp_path):
+def test_what_dies_is_tried_again_and_then_named(retries, attempts, run, tmp_path):
     first, second = cells_in(tmp_path)
 
     def work(given):
@@ -297,7 +271,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(terminal, tmp_path, monkeypatch):
+def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(
+    terminal, fake_workers, tmp_path, monkeypatch
+):
     cells = cells_in(tmp_path)
     screen = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stdout", screen)
@@ -308,9 +284,9 @@ def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(terminal, tmp_pat
         return done(given)
 
     queue = Queue(cells, retries=0)
-    drive(queue, FakeWorkers(work), Progress(queue))
+    drive(queue, fake_workers(work), Progress(queue))
     said = screen.getvalue()
-    assert said.startswith("2 cells, 0 of them there already\n")
+    assert said.startswith("2 cells, 0 of them finished already\n")
     assert f"[2/2] {cells[1].name}: FAILED: no picture" in said
     if terminal:
         head, _, row, _ = said.splitlines()[-4:]
@@ -321,14 +297,14 @@ def test_progress_is_a_table_on_a_terminal_and_lines_elsewhere(terminal, tmp_pat
         assert f"[1/2] {cells[0].name}: 0.0 s" in said and "\x1b" not in said
 
 
-def test_a_users_mistake_is_not_tried_again(tmp_path):
+def test_a_users_mistake_is_not_tried_again(run, tmp_path):
     (cell,) = cells_in(tmp_path, seeds=[1])
-    queue, workers, _ = run([cell], lambda given: {"state": work.REFUSED, "error": "no picture"})
+    queue, workers, _ = run([cell], lambda given: {"state": worker.REFUSED, "error": "no picture"})
     assert queue.errors == {cell.folder: "no picture"}
     assert len(workers.order) == 1
 
 
-def test_of_a_batch_whose_worker_died_only_the_first_unfinished_is_charged(tmp_path):
+def test_of_a_batch_whose_worker_died_only_the_first_unfinished_is_charged(run, tmp_path):
     cells = cells_in(tmp_path, seeds=[1, 2, 3])
     deaths = []
 
@@ -344,28 +320,27 @@ def test_of_a_batch_whose_worker_died_only_the_first_unfinished_is_charged(tmp_p
     assert [name for _, name in workers.order].count(cells[0].name) == 1
 
 
-def test_targets_wait_for_their_source_and_fall_with_it(tmp_path):
+def test_targets_wait_for_their_source_and_fall_with_it(run, tmp_path):
     names = ("shapes", "shapes_v2", "patterns")
     cells = cells_in(tmp_path, "cross_dataset", names=names)
     source = cells[0]
 
     def work(given):
         if given["folder"] == source.folder:
-            return {"state": work_failed, "error": "it broke"}
-        if given["after"]:
-            assert Path(given["after"], "results.json").is_file()
+            return {"state": worker.FAILED, "error": "it broke"}
+        if given["depends_on"]:
+            assert Path(given["depends_on"], "results.json").is_file()
         return done(given)
 
-    work_failed = "failed"
     queue, workers, _ = run(cells, work, retries=0, count=2)
     assert len(queue.errors) == 3 and "it broke" in queue.errors[source.folder]
     assert all(cell.finished() for cell in cells[3:])
 
 
-def test_what_another_driver_runs_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("softprompt.core.protocols.drive.POLL", 0.01)
+def test_what_another_driver_runs_is_waited_for(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("softprompt.core.protocols.driver.POLL", 0.01)
     first, second = cells_in(tmp_path)
-    other = claims.take(Path(first.claims))
+    other = leases.acquire(Path(first.leases))
     with other:
 
         def work(given):
@@ -376,32 +351,53 @@ def test_what_another_driver_runs_is_waited_for(tmp_path, monkeypatch):
     assert workers.order == [(0, second.name)]
 
 
-def test_a_cell_is_run_under_its_claim_and_its_error_told(tmp_path, monkeypatch):
+def test_a_cell_is_run_under_its_lease_and_its_error_told(tmp_path, monkeypatch):
     (cell,) = cells_in(tmp_path, seeds=[1])
 
-    def fails(cell, cfg):
-        assert claims.take(Path(cell.claims)) is None
-        assert cfg.SEED == 1
+    def fails(cell):
+        assert leases.acquire(Path(cell.leases)) is None
+        assert cell.configuration().SEED == 1
         raise RuntimeError("first line\nthe last line")
 
-    monkeypatch.setattr(work, "_run", fails)
-    found = work.run_cell(asdict(cell))
-    assert found["state"] == work.FAILED
+    monkeypatch.setattr(worker, "train_cell", fails)
+    found = worker.run_cell(asdict(cell))
+    assert found["state"] == worker.FAILED
     assert found["error"].startswith("the last line (see ") and found["seconds"] > 0
-    assert "RuntimeError" in Path(cell.claims, work.ERROR).read_text()
+    assert "RuntimeError" in Path(cell.leases, worker.ERROR).read_text()
 
-    monkeypatch.setattr(work, "_run", lambda cell, cfg: finish(cell))
-    assert work.run_cell(asdict(cell))["state"] == work.DONE
-    assert not Path(cell.claims, work.ERROR).exists()
-    monkeypatch.setattr(work, "_run", fails)
-    assert work.run_cell(asdict(cell))["state"] == work.DONE  # it is there
+    monkeypatch.setattr(worker, "train_cell", finish)
+    assert worker.run_cell(asdict(cell))["state"] == worker.DONE
+    assert not Path(cell.leases, worker.ERROR).exists()
+    monkeypatch.setattr(worker, "train_cell", fails)
+    assert worker.run_cell(asdict(cell))["state"] == worker.DONE  # it is there
+    monkeypatch.undo()
 
     bad = replace(cell, folder=f"{cell.folder}0", pairs=("OPTIM.LT", "1"))
-    assert "no option OPTIM.LT" in work.run_cell(asdict(bad))["error"]
+    assert "no option OPTIM.LT" in worker.run_cell(asdict(bad))["error"]
 
 
-def test_a_claimed_cell_is_left_alone(tmp_path, monkeypatch):
+def test_a_cell_names_what_runs_it(tmp_path, monkeypatch):
+    """Any function of a cell, by module and name, of which the sweep knows nothing."""
     (cell,) = cells_in(tmp_path, seeds=[1])
-    monkeypatch.setattr(work, "_run", None)
-    with claims.take(Path(cell.claims)):
-        assert work.run_cell(asdict(cell))["state"] == work.BUSY
+    monkeypatch.setattr(json, "run_my_cell", finish, raising=False)
+    mine = replace(cell, runner="json:run_my_cell")
+    assert worker.run_cell(asdict(mine))["state"] == worker.DONE
+    assert cell.finished()
+
+
+def test_a_leased_cell_is_left_alone(tmp_path, monkeypatch):
+    (cell,) = cells_in(tmp_path, seeds=[1])
+    monkeypatch.setattr(worker, "train_cell", None)
+    with leases.acquire(Path(cell.leases)):
+        assert worker.run_cell(asdict(cell))["state"] == worker.LEASED
+
+
+def test_a_sweep_of_an_earlier_version_goes_on(tmp_path):
+    """Its leases, errors and folders are read: their places and contents have not changed."""
+    (cell,) = cells_in(tmp_path, seeds=[1])
+    place = tmp_path / ".sweep" / "base2new/coop/tiny/shapes/shots_16/seed_1"
+    assert (Path(cell.leases), worker.ERROR) == (place, "error.txt")
+    with leases.acquire(place) as lease:
+        assert lease.file == place / "1.json"
+        assert json.loads(lease.file.read_text()) == {"host": leases.HOST, "pid": os.getpid()}
+        assert (place / f"{leases.HOST}.lock").exists()

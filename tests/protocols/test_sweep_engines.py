@@ -117,7 +117,7 @@ def undisturbed(make_sweep, tmp_path_factory) -> Sweep:
     undisturbed = make_sweep(tmp_path_factory.mktemp("undisturbed"))
     code, out, errors = undisturbed.run("trains")
     assert code == 0, errors
-    assert out.splitlines()[0] == "4 cells, 0 of them there already"
+    assert out.splitlines()[0] == "4 cells, 0 of them finished already"
     assert len(undisturbed.scores()) == 4
     return undisturbed
 
@@ -135,7 +135,7 @@ def test_a_killed_worker_costs_nothing_but_time(engine, undisturbed, make_sweep,
     assert killed.scores() == undisturbed.scores()
     assert killed.trained_once()
     code, again, _ = killed.run("trains")
-    assert (code, again.splitlines()[0]) == (0, "4 cells, 4 of them there already")
+    assert (code, again.splitlines()[0]) == (0, "4 cells, 4 of them finished already")
     assert tables(again) == tables(out) != ""
 
 
@@ -154,9 +154,33 @@ def test_a_killed_driver_takes_its_workers_along_and_goes_on(
     assert finished < 4
     code, out, errors = killed.run("trains")
     assert code == 0, errors
-    assert out.splitlines()[0] == f"4 cells, {finished} of them there already"
+    assert out.splitlines()[0] == f"4 cells, {finished} of them finished already"
     assert killed.scores() == undisturbed.scores()
     assert killed.trained_once()
+
+
+def test_an_interrupt_ends_a_shell_tool_and_its_workers(make_sweep, tmp_path):
+    """As Ctrl-C does, which reaches all processes of a terminal."""
+    interrupted = make_sweep(tmp_path)
+    pairs = interrupted.arguments[interrupted.arguments.index("PLUGINS") :]
+    own = {"MARKS": str(interrupted.marks), "FIRST": "waits", "SEEDS": "1", "SHOTS": "1"}
+    process = subprocess.Popen(
+        [str(ROOT / "tools/base2new.sh"), "configs/coop/tiny.yaml", "shapes", "--", *pairs],
+        env=os.environ | own | {"PYTHON": sys.executable, "OUTPUT": str(tmp_path / "out")},
+        start_new_session=True,
+        # What a shell starts in the background ignores SIGINT, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: (interrupted.marks / "waiting").exists() or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=MINUTES)
+    assert process.returncode == 130
+    assert errors.startswith("interrupted; the same command goes on\n")
+    wait_for(lambda: not any(map(is_alive, interrupted.pids())))
+    assert not interrupted.scores()
 
 
 def test_two_drivers_share_the_cells(undisturbed, make_sweep, tmp_path):

@@ -1,4 +1,4 @@
-"""``tools/sweep.py``: what it makes of its arguments, and how it ends."""
+"""``tools/sweep.py``: how it reads its arguments, and how it ends."""
 
 from pathlib import Path
 
@@ -30,6 +30,13 @@ def test_pairs_may_follow_any_list():
     assert given.options == ["OPTIM.LR", "-1", "SEED", "3"]
 
 
+def test_pairs_may_follow_two_hyphens_and_then_stand_nowhere_else():
+    words = ["--config-file", COOP, "--output-dir", "out", "--datasets", "shapes", "SEED", "3"]
+    given = sweep.parse(["few_shot", *words, "--", "OPTIM.LR", "-1", "mine", "--"])
+    assert given.datasets == ["shapes", "SEED", "3"]
+    assert given.options == ["OPTIM.LR", "-1", "mine", "--"]
+
+
 def test_a_dry_run_lists_the_cells_and_writes_nothing(said, tmp_path):
     status, out, _ = said(
         *("domain_generalization", "--config-file", COOP, "--datasets", "shapes", "shapes_v2"),
@@ -47,6 +54,8 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(said, tmp_path):
         (["--config-file", "nowhere.yaml"], "no config file 'nowhere.yaml'"),
         (["--datasets", "shape"], "no dataset 'shape'; did you mean 'shapes'?"),
         (["--jobs", "-1"], "--jobs is -1, but must be at least 0"),
+        (["--retries", "-1"], "--retries is -1, but must be at least 0"),
+        (["--engine", "ray", "--threads", "2"], "--threads 2 is for workers of this machine, but"),
         (["OPTIM.LR", "fast"], "OPTIM.LR"),
         (["--engine", "slurm"], "--engine slurm needs --jobs N"),
         (["--engine", "slurm", "--jobs", "1", "--slurm", "gpu"], "KEY=VALUE"),
@@ -74,19 +83,25 @@ def test_a_mistake_is_one_line(said, arguments, says, monkeypatch):
 
 @pytest.mark.parametrize(("engine", "extra"), [("ray", "ray"), ("slurm", "slurm")])
 def test_a_missing_extra_is_named(said, engine, extra, monkeypatch):
-    monkeypatch.setattr("softprompt.core.protocols.check.find_spec", lambda name: None)
+    monkeypatch.setattr("softprompt.core.protocols.engines.engine.find_spec", lambda name: None)
     status, _, errors = said(
         "base2new", "--config-file", COOP, "--datasets", "shapes", "--engine", engine
     )
     assert status == 2 and f'pip install ".[{extra}]"' in errors
 
 
-def test_what_has_failed_is_named_in_the_end(said, monkeypatch):
-    monkeypatch.setattr(sweep, "run", lambda cells, given: {cells[1].name: "it broke"})
+def test_what_has_failed_is_named_in_the_end(said, in_process):
+    def work(cell):
+        if cell["flags"]["SEED"] == 2:
+            return {"state": "refused", "error": "it broke"}
+        raise SystemExit("died")
+
+    in_process(work)
     status, out, errors = said(
         "base2new", "--config-file", COOP, "--datasets", "shapes", "--seeds", "1", "2"
     )
     assert status == 1
     assert "INCOMPLETE" in out
-    assert "1 of 2 cells failed:" in errors
+    assert "2 of 2 cells failed:" in errors
+    assert "  base2new/coop/tiny/shapes/shots_16/seed_1: died, attempt 2 of 2" in errors
     assert "  base2new/coop/tiny/shapes/shots_16/seed_2: it broke" in errors

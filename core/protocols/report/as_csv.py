@@ -2,20 +2,21 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
 from softprompt.core.protocols.report.scores import Score
 from softprompt.core.protocols.report.table import Table
 
-FIELDS = (
+FIELDS: Sequence[str] = (
     "table kind method source shots row column seed value half_width published difference outside "
     "published_source rows_averaged rows"
 ).split()
 
 
-def as_csv(tables: list[Table]) -> str:
-    """Return the lines; ``seed`` is empty for a mean, whose interval is value ± half_width."""
+def as_csv(tables: Sequence[Table]) -> str:
+    """Return the CSV; in a line of a mean ``seed`` is empty and value ± half_width its interval."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n", restval="")
+    writer: csv.DictWriter[str] = csv.DictWriter(text, FIELDS, lineterminator="\n", restval="")
     writer.writeheader()
     for table in tables:
         of_table = {"table": table.title, "kind": table.kind, "method": table.method}
@@ -34,14 +35,14 @@ def as_csv(tables: list[Table]) -> str:
 
 
 def _mean(score: Score) -> dict:
-    found = {"value": score.mean, "half_width": score.half}
+    fields: dict = {"value": score.mean, "half_width": score.half}
     if score.published is not None:
-        found |= {
+        fields |= {
             "published": score.published.value,
             "difference": score.difference,
             "outside": score.outside,
             "published_source": score.published.source,
         }
     if score.rows is not None:
-        found |= {"rows_averaged": score.rows[0], "rows": score.rows[1]}
-    return found
+        fields |= {"rows_averaged": score.rows[0], "rows": score.rows[1]}
+    return fields

@@ -1,17 +1,16 @@
-"""A protocol's runs to its tables: means over seeds, averages over datasets.
+"""The tables of a protocol's runs: means over seeds, averages over datasets.
 
-A mean is over the seeds that are there, an average over the rows; wherever one of them lacks a run
-that the others have, the table says so.
+A mean is over the seeds that have finished, an average over the rows; wherever one lacks a run that
+others have, the table is marked as incomplete.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from softprompt.core.protocols.report.labels import shots_label
 from softprompt.core.protocols.report.published import PublishedResults
 from softprompt.core.protocols.report.remarks import in_order, missing, remarks
 from softprompt.core.protocols.report.scores import Score, average_of, h_of, over_seeds
-from softprompt.core.protocols.report.table import Row, Table
+from softprompt.core.protocols.report.table import Cell, Row, Table, shots_label
 from softprompt.core.protocols.runs import Run
 
 HALVES = ("base", "new")
@@ -21,13 +20,13 @@ TITLES = {
     "cross_dataset": "transfer from ",
     "domain_generalization": "domain shift from ",
 }
-CLIP = "CLIP"  # a column of zero-shot CLIP, or what such a column's name starts with
+CLIP = "CLIP"  # a column of zero-shot CLIP, or the start of such a column's name
 
 
 def kind_of(run: Run) -> str:
-    """Return the protocol as the field counts them, in which a shift is no transfer.
+    """Return the protocol as the field counts them, which tells domain shift from transfer.
 
-    A shift's name starts with that of what it shifts, as with imagenet_a and shapes_sketch.
+    A shifted dataset is named after its source, as imagenet_a and shapes_sketch are.
     """
     if run.protocol != "transfer":
         return run.protocol
@@ -35,7 +34,7 @@ def kind_of(run: Run) -> str:
     return "domain_generalization" if shifted else "cross_dataset"
 
 
-def protocol_tables(runs: list[Run], published: PublishedResults) -> list[Table]:
+def protocol_tables(runs: Sequence[Run], published: PublishedResults) -> list[Table]:
     """Return a table for each protocol, method, source and number of shots."""
 
     def key(run: Run) -> tuple:
@@ -68,32 +67,32 @@ def protocol_tables(runs: list[Run], published: PublishedResults) -> list[Table]
 
 
 def _kinds(runs: list[Run]) -> list[tuple[str, list[Run]]]:
-    """Part transfers from shifts; both tables show the source, which no target is left without."""
+    """Separate transfers from domain shifts; the tables of both show the source."""
     if runs[0].protocol != "transfer":
         return [(runs[0].protocol, runs)]
     sources = [run for run in runs if not run.target]
-    found = []
+    kinds = []
     for kind in ("cross_dataset", "domain_generalization"):
         targets = [run for run in runs if run.target and kind_of(run) == kind]
         if targets:
-            found.append((kind, [*sources, *targets]))
-    return found or [("cross_dataset", sources)]
+            kinds.append((kind, [*sources, *targets]))
+    return kinds or [("cross_dataset", sources)]
 
 
 def _base2new(runs: list[Run]) -> list[Row]:
     rows = []
     for dataset in in_order(run.dataset for run in runs):
-        of_it = [run for run in runs if run.dataset == dataset]
-        cells: dict = {}
+        members = [run for run in runs if run.dataset == dataset]
+        cells: dict[str, Cell] = {}
         for prefix, model in (("", 0), (f"{CLIP} ", 1)):
-            plain = [_score(of_it, model, half) for half in HALVES]
-            cells |= _with_h(prefix, plain)
-            apart = [
-                _score(of_it, model, "generalized", lambda found, half=half: found[half])
+            separate = [_score(members, model, half) for half in HALVES]
+            cells |= _with_h(prefix, separate)
+            generalized = [
+                _score(members, model, "generalized", lambda scores, half=half: scores[half])
                 for half in HALVES
             ]
-            if apart != [None, None]:
-                cells |= _with_h(f"{prefix}generalized ", apart)
+            if generalized != [None, None]:
+                cells |= _with_h(f"{prefix}generalized ", generalized)
         rows.append(Row(dataset, cells))
     return [*rows, *_average(rows, runs)]
 
@@ -101,18 +100,18 @@ def _base2new(runs: list[Run]) -> list[Row]:
 def _few_shot(runs: list[Run]) -> list[Row]:
     rows = []
     for dataset in in_order(run.dataset for run in runs):
-        of_it = [run for run in runs if run.dataset == dataset]
-        cells: dict = {CLIP: _score(of_it, 1, "all")}
+        members = [run for run in runs if run.dataset == dataset]
+        cells: dict[str, Cell] = {CLIP: _score(members, 1, "all")}
         for shots in sorted({run.shots for run in runs}):
-            cells[shots_label(shots)] = _score([r for r in of_it if r.shots == shots], 0, "all")
+            cells[shots_label(shots)] = _score([r for r in members if r.shots == shots], 0, "all")
         rows.append(Row(dataset, cells))
     return [*rows, *_average(rows, runs)]
 
 
 def _transfer(runs: list[Run]) -> list[Row]:
     def row(target: str, name: str) -> Row:
-        of_it = [run for run in runs if run.target == target]
-        return Row(name, {"accuracy": _score(of_it, 0, "all"), CLIP: _score(of_it, 1, "all")})
+        members = [run for run in runs if run.target == target]
+        return Row(name, {"accuracy": _score(members, 0, "all"), CLIP: _score(members, 1, "all")})
 
     targets = [row(target, target) for target in in_order(run.target for run in runs) if target]
     source = row("", f"{runs[0].dataset} (source)")
@@ -120,30 +119,30 @@ def _transfer(runs: list[Run]) -> list[Row]:
 
 
 def _score(
-    runs: Iterable[Run], model: int, subset: str, part: Callable[[dict], dict] = lambda found: found
+    runs: Iterable[Run], model: int, subset: str, part: Callable[[dict], dict] = lambda it: it
 ) -> Score | None:
     """Return the accuracy over seeds of the trained (0) or the zero-shot (1) model."""
-    found = {run.seed: run.scores(subset)[model] for run in runs}
-    values = {seed: part(it)["accuracy"] for seed, it in sorted(found.items()) if it is not None}
+    by_seed = {run.seed: run.scores(subset)[model] for run in runs}
+    values = {seed: part(it)["accuracy"] for seed, it in sorted(by_seed.items()) if it is not None}
     return over_seeds(values) if values and None not in values.values() else None
 
 
-def _with_h(prefix: str, base_and_new: list[Score | None]) -> dict[str, Score | None]:
-    values = dict(zip(HALVES, base_and_new, strict=True))
-    values["H"] = None if None in base_and_new else h_of(*base_and_new)
-    return {f"{prefix}{name}": value for name, value in values.items()}
+def _with_h(prefix: str, base_and_new: Sequence[Score | None]) -> dict[str, Cell]:
+    base, new = base_and_new
+    h = h_of(base, new) if base and new else None
+    return {f"{prefix}base": base, f"{prefix}new": new, f"{prefix}H": h}
 
 
 def _average(rows: list[Row], runs: list[Run], name: str = "average") -> list[Row]:
-    """Return the row of averages; H is that of the averages, as the field publishes it."""
+    """Return the row of averages, with the H of the averages, as is usual in publications."""
     if len(rows) < 2:
         return []
-    found: dict = {}
+    averages: dict[str, Score | None] = {}
     for column in in_order(column for row in rows for column in row.cells):
-        found[column] = average_of([row.cells.get(column) for row in rows])
+        averages[column] = average_of([row.score(column) for row in rows])
         prefix, is_h, _ = column.rpartition("H")
-        halves = [found.get(f"{prefix}{half}") for half in HALVES]
-        if is_h and None not in halves:
-            found[column] = h_of(*halves)
-    incomplete = missing(runs) or any(score and score.incomplete for score in found.values())
-    return [Row(f"{name} (INCOMPLETE)" if incomplete else name, found, average=True)]
+        base, new = (averages.get(f"{prefix}{half}") for half in HALVES)
+        if is_h and base and new:
+            averages[column] = h_of(base, new)
+    incomplete = missing(runs) or any(score and score.incomplete for score in averages.values())
+    return [Row(f"{name} (INCOMPLETE)" if incomplete else name, dict(averages), average=True)]

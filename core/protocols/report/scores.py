@@ -1,4 +1,4 @@
-"""One number of a report: its mean and interval over seeds, and what was published of it."""
+"""One number of a report: its mean and interval over seeds, and the published number."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from softprompt.core.engine.results import harmonic_mean
 
 CONFIDENCE = 0.95
-ROUNDING = 0.05  # of published numbers, some of which have one decimal place
+ROUNDING = 0.05  # error of published numbers, some of which have one decimal place
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Published:
 
     value: float
     method: str
-    source: str  # its first word is how far to trust it: orig, cited, rerun or note
+    source: str  # its first word states how far to trust it: orig, cited, rerun or note
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Score:
 
     mean: float
     by_seed: dict[int, float]
-    half: float | None = None  # of the 95% interval's width; None: fewer than two seeds
-    rows: tuple[int, int] | None = None  # an average: over how many rows, out of how many
+    half: float | None = None  # half the width of the 95% interval; None: fewer than two seeds
+    rows: tuple[int, int] | None = None  # of an average: how many rows have a number, of how many
     published: Published | None = None
 
     @property
@@ -38,7 +38,7 @@ class Score:
     @property
     def outside(self) -> bool:
         """Whether the published number is outside the interval, by more than rounding."""
-        if self.published is None or self.half is None:
+        if self.difference is None or self.half is None:
             return False
         return abs(self.difference) > self.half + ROUNDING
 
@@ -51,19 +51,20 @@ def half_width(values: Sequence[float]) -> float | None:
     """Return half of the Student t interval's width around the mean; None for a single value."""
     if len(values) < 2:
         return None
-    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without the second it takes
+    from scipy.special import stdtrit  # scipy.stats.t.ppf calls it, but takes a second to import
 
     quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
     return quantile * stdev(values) / math.sqrt(len(values))
 
 
 def over_seeds(by_seed: dict[int, float]) -> Score:
+    """Return the mean over seeds."""
     values = list(by_seed.values())
     return Score(fmean(values), by_seed, half_width(values))
 
 
 def h_of(base: Score, new: Score) -> Score:
-    """H of the two means, as the field publishes it; its interval is that of the seeds' H."""
+    """Return H of the two means, as is usual in publications, with the interval of the seeds' H."""
     seeds = [seed for seed in base.by_seed if seed in new.by_seed]
     by_seed = {seed: harmonic_mean(base.by_seed[seed], new.by_seed[seed]) for seed in seeds}
     rows = None
@@ -74,12 +75,15 @@ def h_of(base: Score, new: Score) -> Score:
 
 
 def average_of(scores: Sequence[Score | None]) -> Score | None:
-    """Average over rows; a seed counts in the interval if every row that is there has it."""
-    there = [score for score in scores if score is not None]
-    if not there:
+    """Average over the rows with a score, None if there is none.
+
+    The interval is over the seeds that all of these rows have.
+    """
+    known = [score for score in scores if score is not None]
+    if not known:
         return None
-    seeds = [seed for seed in there[0].by_seed if all(seed in score.by_seed for score in there)]
-    by_seed = {seed: fmean(score.by_seed[seed] for score in there) for seed in seeds}
-    rows = (len(there), len(scores))
-    mean = fmean(score.mean for score in there)
+    seeds = [seed for seed in known[0].by_seed if all(seed in score.by_seed for score in known)]
+    by_seed = {seed: fmean(score.by_seed[seed] for score in known) for seed in seeds}
+    rows = (len(known), len(scores))
+    mean = fmean(score.mean for score in known)
     return Score(mean, by_seed, half_width(list(by_seed.values())), rows)

@@ -1,17 +1,19 @@
-"""Which differences between two methods are more than chance."""
+"""Tests of the differences between two methods against chance."""
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
 from statistics import fmean, stdev
+from typing import Any
 
 from softprompt.core.protocols.report.overview import comparable
 from softprompt.core.protocols.report.scores import half_width
 from softprompt.core.protocols.report.table import Row, Table
 
-METRICS = ("H", "accuracy")  # of base to new, and of transfers; few shots have a metric a number
+METRICS = ("H", "accuracy")  # of base to new, and of transfers; few shots have a column a number
 FORMATS = {"pairs": "d", "difference": "+.2f", "interval": ".2f", "effect d": ".2f"}
 P_VALUES = ("t-test p", "Wilcoxon p", "adjusted p")
-EXACT_PAIRS = 13  # up to which scipy, too, takes every combination of signs where there are ties
+EXACT_PAIRS = 13  # up to here scipy, too, tries all combinations of signs if there are ties
 REMARK = (
     "paired over datasets and seeds; effect d is Cohen's, of the paired differences; adjusted p is "
     "the t-test's after Benjamini and Hochberg over this table. Seeds of one dataset are no "
@@ -19,10 +21,10 @@ REMARK = (
 )
 
 
-def significances(tables: list[Table]) -> list[Table]:
-    """Return a table for each protocol that several methods went through: one row a pair."""
-    found = [_tests(title, group) for title, group in comparable(tables).items()]
-    return [table for table in found if table.rows]
+def significances(tables: Iterable[Table]) -> list[Table]:
+    """Return a table for each protocol with several methods: one row for each pair of methods."""
+    tested = [_tests(title, group) for title, group in comparable(tables).items()]
+    return [table for table in tested if table.rows]
 
 
 def _tests(title: str, tables: list[Table]) -> Table:
@@ -51,11 +53,12 @@ def _tests(title: str, tables: list[Table]) -> Table:
 
 
 def paired_test(first: dict, second: dict) -> dict | None:
-    """Compare the values that two methods have under the same keys; None: fewer than two.
+    """Compare the values that two methods have under the same keys.
 
     Returns:
-        The mean difference, half of its 95% interval, Cohen's d and the p-values of the paired
-        t-test and the Wilcoxon signed-rank test, None where all differences are equal.
+        The mean difference, half the width of its 95% interval, Cohen's d and the p-values of the
+        paired t-test and the Wilcoxon signed-rank test, which are None if all differences are
+        equal; None for fewer than two common keys.
     """
     from scipy.stats import ttest_rel
 
@@ -65,44 +68,47 @@ def paired_test(first: dict, second: dict) -> dict | None:
     a, b = [first[key] for key in keys], [second[key] for key in keys]
     differences = [x - y for x, y in zip(a, b, strict=True)]
     spread = stdev(differences)
-    found = {
+    row = {
         "pairs": len(keys),
         "difference": fmean(differences),
         "interval": half_width(differences),
         "effect d": fmean(differences) / spread if spread else None,
     }
-    p_values = dict.fromkeys(P_VALUES)
+    p_values: dict[str, float | None] = dict.fromkeys(P_VALUES)
     if not math.isclose(spread, 0, abs_tol=1e-9):
-        p_values["t-test p"] = float(ttest_rel(a, b).pvalue)
+        result: Any = ttest_rel(a, b)
+        p_values["t-test p"] = float(result.pvalue)
         p_values["Wilcoxon p"] = _wilcoxon(differences)
-    return found | p_values
+    return row | p_values
 
 
 def _wilcoxon(differences: list[float]) -> float:
-    """Return the p-value; of few pairs from all their signs, scipy's way but without its loop."""
+    """Return the p-value; of few pairs exactly, as scipy does but without its Python loop."""
     from scipy.stats import permutation_test, rankdata, wilcoxon
 
     if len(differences) > EXACT_PAIRS:
-        return float(wilcoxon(differences).pvalue)
+        result: Any = wilcoxon(differences)
+        return float(result.pvalue)
 
     def positive_ranks(values, axis):
         return ((values > 0) * ranks).sum(axis)
 
-    # Differences of zero have no rank: those of the others begin at one.
+    # Differences of zero have no rank: the ranks of the others start at one.
     ranks = rankdata([abs(each) for each in differences]) - differences.count(0)
     signs = {"permutation_type": "samples", "vectorized": True}
     return float(permutation_test((differences,), positive_ranks, **signs).pvalue)
 
 
 def _values(table: Table) -> dict[tuple, float]:
-    """Return what a method scored, by dataset, number of shots (as a column) and seed."""
+    """Return the scores of a method by dataset, column (metric or number of shots) and seed."""
     columns = [metric for metric in METRICS if metric in table.columns][:1]
     columns = columns or [column for column in table.columns if column.endswith(" shots")]
-    found = {}
+    values = {}
     for row in table.rows:
         if row.name in table.datasets:
             for column in columns:
-                if row.cells.get(column) is not None:
-                    by_seed = row.cells[column].by_seed
-                    found |= {(row.name, column, seed): value for seed, value in by_seed.items()}
-    return found
+                score = row.score(column)
+                if score is not None:
+                    for seed, value in score.by_seed.items():
+                        values[row.name, column, seed] = value
+    return values

@@ -1,5 +1,6 @@
-"""What a report is made of: tables as plain data, which renderers turn into text and pages."""
+"""The tables of a report as plain data, which renderers turn into text and pages."""
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,20 +17,25 @@ class Row:
     cells: dict[str, Cell]
     average: bool = False
 
+    def score(self, column: str) -> Score | None:
+        """Return the score in a column, None if it holds none."""
+        cell = self.cells.get(column)
+        return cell if isinstance(cell, Score) else None
+
 
 @dataclass(frozen=True)
 class Table:
-    """A table, what its rows are, and what a reader of its numbers must know."""
+    """A table, with what a reader of its numbers must know."""
 
     kind: str  # a protocol, or overview, significance, cost
     title: str
-    heading: str  # of the column of row names
+    heading: str  # heads the column of row names
     columns: tuple[str, ...]
     rows: list[Row]
     remarks: list[str] = field(default_factory=list)
     method: str = ""  # METHOD/CONFIG of a protocol's table
-    source: str = ""  # the dataset that a transfer starts from
-    shots: int | None = None  # None: a column for each
+    source: str = ""  # of a transfer: the dataset of the training
+    shots: int | None = None  # None: one column for each number of shots
     formats: dict[str, str] = field(default_factory=dict)  # of numbers, by column; else ".1f"
 
     @cached_property
@@ -38,7 +44,7 @@ class Table:
 
     @property
     def sources(self) -> list[str]:
-        """Where the published numbers beside its own come from."""
+        """The sources of the published numbers beside its own."""
         found = [score.published for score in self.scores() if score.published]
         return list(dict.fromkeys(f"{item.method}: {item.source}" for item in found))
 
@@ -48,12 +54,12 @@ class Table:
 
     @property
     def datasets(self) -> list[str]:
-        """Its rows but for the average, and but for the source of transfers."""
+        """The names of its rows without the average and, in transfers, without the source."""
         rows = [row.name for row in self.rows if not row.average]
         return [name for name in rows if not name.endswith(" (source)")] or rows
 
     def lacking(self, score: Score) -> str:
-        """Say what a score is over fewer of than others of this table, or nothing."""
+        """Return what a score is over fewer of than others of this table, or ""."""
         if score.rows is not None and score.rows[0] < score.rows[1]:
             return f"{score.rows[0]} of {score.rows[1]} datasets"
         seeds = len(self.seeds)
@@ -61,3 +67,13 @@ class Table:
 
     def scores(self) -> list[Score]:
         return [cell for row in self.rows for cell in row.cells.values() if isinstance(cell, Score)]
+
+
+def shots_label(shots: int) -> str:
+    return f"{shots} shot{'s' * (shots != 1)}"
+
+
+def shots_of(column: str) -> int | None:
+    """Return the number of shots that a column is named after, None of another column."""
+    match = re.fullmatch(r"(\d+) shots?", column)
+    return int(match[1]) if match else None

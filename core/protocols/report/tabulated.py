@@ -1,5 +1,7 @@
 """Reports as text, Markdown and LaTeX, by tabulate."""
 
+from collections.abc import Sequence
+
 from tabulate import tabulate
 
 from softprompt.core.protocols.report.protocols import CLIP
@@ -12,7 +14,7 @@ LEGEND = (
 )
 
 
-def as_text(tables: list[Table]) -> str:
+def as_text(tables: Sequence[Table]) -> str:
     blocks = []
     for table in tables:
         grid = [_grid(it, "simple") for it in (table, *seed_tables(table))]
@@ -24,7 +26,7 @@ def as_text(tables: list[Table]) -> str:
     return "\n\n".join([*blocks, *_legend(tables)])
 
 
-def as_markdown(tables: list[Table]) -> str:
+def as_markdown(tables: Sequence[Table]) -> str:
     blocks = []
     for table in tables:
         grid = [_grid(it, "github") for it in (table, *seed_tables(table))]
@@ -34,8 +36,8 @@ def as_markdown(tables: list[Table]) -> str:
     return "\n\n".join([*blocks, *_legend(tables)])
 
 
-def as_latex(tables: list[Table]) -> str:
-    """Return tables for booktabs; what a reader must know is in the caption."""
+def as_latex(tables: Sequence[Table]) -> str:
+    """Return tables for booktabs, with the remarks in the caption."""
     blocks = []
     for table in tables:
         caption = ". ".join([table.title, *table.remarks])
@@ -51,7 +53,7 @@ def as_latex(tables: list[Table]) -> str:
 
 
 def seed_tables(table: Table) -> list[Table]:
-    """Return the values by seed that a table's means are of, as a table of the same rows."""
+    """Return the values by seed behind a table's means, as a table of the same rows."""
     seeds = table.seeds
     columns = tuple(column for column in table.columns if not column.startswith(CLIP))
     if len(seeds) < 2 or table.kind == "overview":
@@ -72,7 +74,7 @@ def seed_tables(table: Table) -> list[Table]:
 
 
 def shown(cell: Cell, form: str = ".1f") -> str:
-    """Return a cell as the text formats show it."""
+    """Return a cell as text."""
     if cell is None:
         return "-"
     if isinstance(cell, str):
@@ -82,7 +84,7 @@ def shown(cell: Cell, form: str = ".1f") -> str:
     text = f"{cell.mean:.1f}"
     if cell.half:
         text += f" ±{cell.half:.1f}"
-    if cell.published is not None:
+    if cell.published is not None and cell.difference is not None:
         mark = "*" if cell.outside else ""
         difference = round(cell.difference, 1) + 0.0  # no minus zero
         text += f" [{cell.published.value:.1f} {difference:+.1f}{mark}]"
@@ -109,13 +111,13 @@ def _grid(table: Table, form: str) -> str:
     )
 
 
-def _legend(tables: list[Table]) -> list[str]:
+def _legend(tables: Sequence[Table]) -> list[str]:
     scores = [score for table in tables for score in table.scores()]
     return [LEGEND] if any(score.half or score.published for score in scores) else []
 
 
 def _escaped(text: str) -> str:
-    """Return text as LaTeX takes it."""
+    """Return text with LaTeX's special characters escaped."""
     for character in "\\&%$#_{}":
         text = text.replace(
             character, r"\textbackslash " if character == "\\" else f"\\{character}"

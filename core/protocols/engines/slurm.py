@@ -1,50 +1,48 @@
 """The engine of a Slurm cluster, through submitit: each job runs several cells of one group."""
 
 import time
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
 import cloudpickle
 import submitit
 
-import softprompt.core
 from softprompt.core.base.errors import UserError
-from softprompt.core.protocols import elsewhere
+from softprompt.core.protocols.engines import remote
 
-ROUNDS = 4  # jobs that a worker is given in a sweep, so that none waits long for the last one
-MINUTES = 24 * 60  # of a job, unless timeout_min says otherwise
-POLL = 0.5  # seconds
+ROUNDS = 4  # jobs of each worker in a sweep, so that the others do not wait long for the last one
+MINUTES = 24 * 60  # time limit of a job, unless timeout_min is set
+POLL = 0.5  # seconds between two looks at the jobs
 
 
 class SlurmWorkers:
-    """Up to ``count`` jobs at a time; one that died, or ran out of time, leaves its rest."""
+    """Up to ``count`` jobs at a time; the cells that a job leaves unfinished are queued again."""
 
-    def __init__(self, jobs: int, options: list[str], folder: Path, cells: int):
+    def __init__(self, jobs: int, options: Sequence[str], folder: Path, cells: int):
         """Set up submitit.
 
         Args:
             jobs: how many at a time.
-            options: ``KEY=VALUE`` for submitit; ``cluster=local`` takes processes for jobs.
-            folder: where submitit keeps its files, seen by all machines.
+            options: ``KEY=VALUE`` for submitit; ``cluster=local`` runs jobs as processes here.
+            folder: where submitit keeps its files, on a file system that all machines share.
             cells: how many there are to run in all.
 
         Raises:
             UserError: there is no Slurm, or submitit does not know a key.
         """
         parameters = dict(_parsed(option) for option in options)
-        cluster = parameters.pop("cluster", "slurm")
-        cloudpickle.register_pickle_by_value(elsewhere)
+        cluster = str(parameters.pop("cluster", "slurm"))
+        cloudpickle.register_pickle_by_value(remote)
         try:
             self.executor = submitit.AutoExecutor(folder, cluster=cluster)
             self.executor.update_parameters(**{"timeout_min": MINUTES, **parameters})
         except (RuntimeError, ValueError, NameError, TypeError) as error:
-            said = " ".join(str(error).split())
-            raise UserError(f"submitit cannot use {cluster} with {parameters}: {said}") from None
+            reason = " ".join(str(error).split())
+            raise UserError(f"submitit cannot use {cluster} with {parameters}: {reason}") from None
         self.count = jobs
         self.most = ceil(cells / (ROUNDS * jobs))
-        self.worker = elsewhere.RemoteWorker(
-            str(Path(softprompt.core.__file__).resolve().parents[1])
-        )
+        self.worker = remote.RemoteWorker(remote.code_folder())
         self.threads = int(parameters.get("cpus_per_task", 1))
         self.busy: dict[int, submitit.Job] = {}
 
@@ -72,6 +70,6 @@ def _parsed(option: str) -> tuple[str, int | str]:
 def _outcome(job: submitit.Job) -> list[dict] | str:
     try:
         return job.result()
-    except Exception as error:  # submitit's, and what reading the job's answer may raise
-        said = str(error).strip().splitlines()
-        return f"its job {job.job_id} ended early: {said[-1] if said else type(error).__name__}"
+    except Exception as error:  # submitit's, or of unpickling the result
+        lines = str(error).strip().splitlines()
+        return f"its job {job.job_id} ended early: {lines[-1] if lines else type(error).__name__}"

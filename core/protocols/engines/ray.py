@@ -1,19 +1,18 @@
-"""The engine of a Ray cluster: actors that keep what they have loaded from cell to cell."""
+"""The engine of a Ray cluster: actors that reuse what they have loaded from cell to cell."""
 
 import logging
 import os
-from pathlib import Path
+from typing import Any
 
 import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError
 
-import softprompt.core
 from softprompt.core.base.errors import UserError
-from softprompt.core.protocols import elsewhere
-from softprompt.core.protocols.local import cores
+from softprompt.core.protocols.engines import remote
+from softprompt.core.protocols.engines.local import core_count
 
-OBJECTS = 100 * 2**20  # bytes of the object store of a cluster of our own: cells are small
+OBJECT_STORE = 100 * 2**20  # bytes, in a cluster of our own: cells are small
 
 
 class RayWorkers:
@@ -26,42 +25,39 @@ class RayWorkers:
 
         Args:
             jobs: how many at most; 0: as many as the cluster has room for.
-            address: of a running cluster, or "auto"; "": there is none.
+            address: of a running cluster, or "auto"; "": start one.
 
         Raises:
             UserError: no cluster answers, or it has no room.
         """
         _connect(jobs, address)
-        cloudpickle.register_pickle_by_value(elsewhere)
+        cloudpickle.register_pickle_by_value(remote)
         room = ray.cluster_resources()
         gpus = int(room.get("GPU", 0))
         most = gpus or int(room.get("CPU", 0))
         if not most:
             raise UserError("the Ray cluster has neither a GPU nor a CPU for a worker")
         self.count = min(jobs or most, most)
-        self.actor = ray.remote(elsewhere.RemoteWorker).options(
-            num_cpus=1, num_gpus=1 if gpus else 0
-        )
-        self.code = str(Path(softprompt.core.__file__).resolve().parents[1])
-        self.alive: dict[int, object] = {}
-        self.busy: dict[object, int] = {}
+        self.actor = ray.remote(remote.RemoteWorker).options(num_cpus=1, num_gpus=1 if gpus else 0)
+        self.alive: dict[int, Any] = {}  # actors
+        self.busy: dict[Any, int] = {}  # worker by the reference to its result
 
     def start(self, worker: int, cells: list[dict]) -> None:
         if worker not in self.alive:
-            self.alive[worker] = self.actor.remote(self.code)
+            self.alive[worker] = self.actor.remote(remote.code_folder())
         self.busy[self.alive[worker].run.remote(cells, 1)] = worker
 
     def ended(self, timeout: float) -> list[tuple[int, list[dict] | str]]:
         ready, _ = ray.wait(list(self.busy), timeout=timeout)
-        found = []
+        ended: list[tuple[int, list[dict] | str]] = []
         for reference in ready:
             worker = self.busy.pop(reference)
             try:
-                found.append((worker, ray.get(reference)))
+                ended.append((worker, ray.get(reference)))
             except RayError as error:
                 ray.kill(self.alive.pop(worker))
-                found.append((worker, _death(error)))
-        return found
+                ended.append((worker, _death(error)))
+        return ended
 
     def close(self) -> None:
         for actor in self.alive.values():
@@ -75,21 +71,21 @@ def _connect(jobs: int, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
             "local",
-            num_cpus=jobs or cores(),
+            num_cpus=jobs or core_count(),
             include_dashboard=False,
-            object_store_memory=OBJECTS,
+            object_store_memory=OBJECT_STORE,
             **quiet,
         )
         return
     try:
         ray.init(address, **quiet)
     except (ConnectionError, ValueError) as error:
-        said = str(error).strip().splitlines()[0]
-        raise UserError(f"no Ray cluster at --address {address}: {said}") from None
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"no Ray cluster at --address {address}: {reason}") from None
 
 
 def _death(error: RayError) -> str:
-    """Ray's reasons take many lines; the one that a worker died is all that is known mostly."""
+    """Return how a worker died, in one line; Ray's own text takes many and mostly knows no more."""
     if isinstance(error, RayActorError):
         return "its worker process died"
-    return f"its worker did not begin: {str(error).strip().splitlines()[-1]}"
+    return f"its worker did not start: {str(error).strip().splitlines()[-1]}"

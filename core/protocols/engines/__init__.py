@@ -1,0 +1,1 @@
+"""The engines that run cells: processes of this machine, a Ray cluster, a Slurm cluster."""

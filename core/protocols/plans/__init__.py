@@ -1,0 +1,1 @@
+"""Plans: which cells the protocols and the matrix consist of."""

@@ -1,0 +1,146 @@
+"""The table of the matrix, made only from the folders of its runs."""
+
+from collections.abc import Sequence
+
+import yaml
+from tabulate import tabulate
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.engine.results import harmonic_mean
+from softprompt.core.protocols.plans.matrix import MatrixRun
+from softprompt.core.protocols.runs import accuracies, read_results
+
+CAPTION = (
+    "Accuracy on base / new classes and their harmonic mean H in percent on `{dataset}`, "
+    "{shots}, backbone {backbone}; {seeds}. "
+    "{epochs} epochs in batches of {batch}, {optimizer} at {rate:g}: one budget for all pairs, "
+    "tuned for none. Each learner's and each trainer's own options are those of "
+    "`configs/<name>/tiny.yaml` (`configs/<name>/<learner>_tiny.yaml` where there are such), or "
+    "else its defaults."
+)
+MISSING = "–"
+Scores = dict[MatrixRun, dict[str, float]]  # accuracy by class set, of the finished runs
+
+
+def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
+    """Return caption, table and notes of the runs, of which some may not have finished yet.
+
+    Raises:
+        UserError: none has, or finished ones differ in settings that they should share.
+    """
+    scores = {run: found for run in runs if (found := accuracies(run.folder))}
+    if not scores:
+        raise UserError(f"none of the {len(runs)} runs has finished yet")
+    trainers = list(dict.fromkeys(run.trainer for run in runs if run.trainer))
+    rows = []
+    for learner in dict.fromkeys(run.learner for run in runs):
+        own = [run for run in runs if run.learner == learner]
+        if not own[0].trainer:
+            rows.append([f"`{learner}` (not trained)", *[_mean(own, scores)] * len(trainers)])
+            continue
+        pairs = [[run for run in own if run.trainer == trainer] for trainer in trainers]
+        rows.append([f"`{learner}`", *(_mean(pair, scores) for pair in pairs)])
+    headers = ["prompt learner", *(f"`{trainer}`" for trainer in trainers)]
+    table = tabulate(rows, headers, "github", disable_numparse=True)
+    results = {run: read_results(run.folder) or {} for run in scores}
+    return "\n\n".join([_caption(runs, results), table, *_notes(results)]) + "\n"
+
+
+def _mean(pair: list[MatrixRun], scores: Scores) -> str:
+    """Return ``base / new / H`` of one pair's seeds, and which seeds unless all have finished."""
+    finished = [run for run in pair if run in scores]
+    if not finished:
+        return MISSING
+    base, new = (
+        sum(scores[run][subset] for run in finished) / len(finished) for subset in ("base", "new")
+    )
+    text = f"{base:.1f} / {new:.1f} / {harmonic_mean(base, new):.1f}"
+    return text if len(finished) == len(pair) else f"{text} ({_seeds(finished)} only)"
+
+
+def _caption(runs: Sequence[MatrixRun], results: dict[MatrixRun, dict]) -> str:
+    """Return how the numbers were measured, and what is missing or doubtful about them."""
+    shared = _shared_settings(list(results))
+    optim, data = shared["OPTIM"], shared["DATASET"]
+    seeds = _seeds([run for run in runs if run.trainer])
+    lines = [
+        CAPTION.format(
+            dataset=data["NAME"],
+            shots="all pictures" if data["NUM_SHOTS"] < 0 else f"{data['NUM_SHOTS']} shots",
+            backbone=shared["MODEL"]["BACKBONE"]["NAME"],
+            seeds=f"means of {seeds}, H of the two means" if "," in seeds else f"{seeds} alone",
+            epochs=optim["MAX_EPOCH"],
+            batch=shared["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"],
+            optimizer=optim["NAME"],
+            rate=optim["LR"],
+        )
+    ]
+    if len(results) < len(runs):
+        lines.append(
+            f"**Incomplete: {len(runs) - len(results)} of {len(runs)} runs are missing** "
+            f"({MISSING}: no seed yet)."
+        )
+    if shared["TEST"]["MAX_IMAGES"]:
+        lines.append(f"**Tested on {shared['TEST']['MAX_IMAGES']} pictures of each class set.**")
+    warnings = [warning for each in results.values() for warning in each["warnings"]]
+    lines += dict.fromkeys(f"**{warning}.**" for warning in warnings)
+    commits = {each["environment"]["commit"] for each in results.values()}
+    if len(commits) > 1:
+        lines.append(f"The runs are of {len(commits)} versions of the code.")
+    return "\n".join(lines)
+
+
+def _notes(results: dict[MatrixRun, dict]) -> list[str]:
+    """Return what trainers noted about their pairs, such as a start that only some of them have."""
+    noted = {}
+    for run, each in results.items():
+        note = each.get("train", {}).get("note")
+        if note:
+            noted[f"* `{run.learner}` under `{run.trainer}`: {note}"] = None
+    return ["\n".join(noted)] if noted else []
+
+
+def _shared_settings(runs: list[MatrixRun]) -> dict:
+    """Return the settings that all runs share.
+
+    Raises:
+        UserError: they differ: in the budget, in a learner's options or in a pair's.
+    """
+    seen: dict[tuple[str, str], tuple[MatrixRun, dict]] = {}
+    for run in runs:
+        tree = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
+        for key in ("SEED", "OUTPUT_DIR", "PLUGINS"):
+            del tree[key]
+        del tree["DATASET"]["ROOT"]
+        groups = {
+            ("learner", run.learner): tree.pop("PROMPT"),
+            ("pair", run.model): tree.pop("TRAINER"),
+            ("all", ""): tree,
+        }
+        for group, settings in groups.items():
+            first, expected = seen.setdefault(group, (run, settings))
+            different = _difference(expected, settings)
+            if different:
+                raise UserError(
+                    f"{first.folder} and {run.folder} were run with different settings "
+                    f"({different}); a matrix needs one budget, so give another --output-dir"
+                )
+    return seen["all", ""][1]
+
+
+def _difference(one: dict, other: dict, prefix: str = "") -> str:
+    """Return the first key that differs with both its values, or "" if none does."""
+    for key in one.keys() | other.keys():
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            deeper = _difference(a, b, f"{prefix}{key}.")
+            if deeper:
+                return deeper
+        elif a != b:
+            return f"{prefix}{key} {a!r} and {b!r}"
+    return ""
+
+
+def _seeds(runs: list[MatrixRun]) -> str:
+    seeds = [str(seed) for seed in dict.fromkeys(run.seed for run in runs)]
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(seeds)}"
