@@ -14,10 +14,14 @@ from softprompt.core.config.values import Value, value_at
 
 @dataclass(frozen=True)
 class Key:
-    """A configuration key.
+    """A configuration key: its default, meaning and allowed values.
 
-    ``least`` is its smallest number. ``otherwise`` is one more number, with a word for it, as in
-    "-1: all". A key with ``choices`` takes one of them or, if its default is a tuple, any of them.
+    Attributes:
+        choices: the values of a key, or of the entries of a tuple; empty: any.
+        least: the smallest number.
+        otherwise: one number below ``least`` that is allowed, with its meaning: (-1, "all").
+        hashed: part of the config hash; False: a path or plot, without effect on the results.
+        compared: a hyperparameter, by which TensorBoard's HPARAMS tab compares runs.
     """
 
     name: str
@@ -26,17 +30,18 @@ class Key:
     choices: tuple[str, ...] = ()
     least: float | None = None
     otherwise: tuple[int, str] | None = None
-    hashed: bool = True  # part of the config hash; False: a path or a plot, without effect on it
-    compared: bool = True  # a hyperparameter, by which TensorBoard's HPARAMS tab compares runs
+    hashed: bool = True
+    compared: bool = True
 
     @property
     def type(self) -> str:
+        """The name of the default's type, which every value is converted to."""
         return type(self.default).__name__
 
 
 KEYS = (
-    Key("OUTPUT_DIR", "", "folder of the run; empty: a new one under output/", hashed=False),
-    Key("SEED", 1, "of every random stream below that has no seed of its own", least=0),
+    Key("OUTPUT_DIR", "", "folder of the run; empty: a new one below output/", hashed=False),
+    Key("SEED", 1, "seed of every random stream below that has none of its own", least=0),
     Key("USE_CUDA", True, "use the GPU if there is one", compared=False),
     Key(
         "PLUGINS",
@@ -45,12 +50,12 @@ KEYS = (
         compared=False,
     ),
     # Images
-    Key("INPUT.SEED", -1, "of the augmentation; -1: SEED", least=-1),
+    Key("INPUT.SEED", -1, "seed of the augmentation; -1: SEED", least=-1),
     Key("INPUT.SIZE", (), "(height, width); empty: the backbone's own"),
     Key(
         "INPUT.INTERPOLATION",
         "",
-        "of resizing; empty: the backbone's own",
+        "interpolation for resizing; empty: the backbone's own",
         choices=("", "bicubic", "bilinear", "nearest"),
     ),
     Key(
@@ -60,8 +65,8 @@ KEYS = (
         choices=("random_resized_crop", "random_flip", "normalize"),
     ),
     Key("INPUT.RRCROP_SCALE", (0.08, 1.0), "share of the picture's area that a random crop keeps"),
-    Key("INPUT.PIXEL_MEAN", (), "for normalize; empty: the backbone's own"),
-    Key("INPUT.PIXEL_STD", (), "for normalize; empty: the backbone's own"),
+    Key("INPUT.PIXEL_MEAN", (), "means for normalize; empty: the backbone's own"),
+    Key("INPUT.PIXEL_STD", (), "deviations for normalize; empty: the backbone's own"),
     Key(
         "INPUT.BACKEND",
         "pil",
@@ -80,7 +85,7 @@ KEYS = (
     # Dataset
     Key("DATASET.ROOT", "data", "folder that holds the datasets' folders", hashed=False),
     Key("DATASET.NAME", "", "a registered dataset"),
-    Key("DATASET.SEED", -1, "of the few-shot draw; -1: SEED", least=-1),
+    Key("DATASET.SEED", -1, "seed of the few-shot draw; -1: SEED", least=-1),
     Key(
         "DATASET.NUM_SHOTS",
         -1,
@@ -94,7 +99,7 @@ KEYS = (
         "classes to train on: the first half is base",
         choices=("all", "base", "new"),
     ),
-    Key("DATALOADER.SEED", -1, "of the order of the training images; -1: SEED", least=-1),
+    Key("DATALOADER.SEED", -1, "seed of the order of the training images; -1: SEED", least=-1),
     Key(
         "DATALOADER.NUM_WORKERS",
         0,
@@ -121,7 +126,7 @@ KEYS = (
     Key(
         "MODEL.PRECISION",
         "fp32",
-        "inside CLIP's towers; prompts are always fp32",
+        "precision inside CLIP's towers; prompts are always fp32",
         choices=("fp32", "bf16", "fp16"),
     ),
     Key(
@@ -157,18 +162,18 @@ KEYS = (
     # Optimization
     Key("OPTIM.NAME", "sgd", "optimizer of the prompts", choices=("sgd", "adamw")),
     Key("OPTIM.LR", 0.002, "learning rate"),
-    Key("OPTIM.MOMENTUM", 0.9, "of SGD"),
+    Key("OPTIM.MOMENTUM", 0.9, "momentum of SGD"),
     Key("OPTIM.WEIGHT_DECAY", 5e-4, "weight decay"),
-    Key("OPTIM.SGD_NESTEROV", False, "Nesterov momentum"),
-    Key("OPTIM.ADAM_BETA1", 0.9, "of AdamW"),
-    Key("OPTIM.ADAM_BETA2", 0.999, "of AdamW"),
+    Key("OPTIM.SGD_NESTEROV", False, "use Nesterov momentum"),
+    Key("OPTIM.ADAM_BETA1", 0.9, "first beta of AdamW"),
+    Key("OPTIM.ADAM_BETA2", 0.999, "second beta of AdamW"),
     Key(
         "OPTIM.LR_SCHEDULER",
         "cosine",
-        "learning rate over the epochs, constant within one",
+        "schedule of the learning rate, one value per epoch",
         choices=("cosine", "constant"),
     ),
-    Key("OPTIM.MAX_EPOCH", 10, "epochs", least=1),
+    Key("OPTIM.MAX_EPOCH", 10, "epochs of training", least=1),
     Key("OPTIM.WARMUP_EPOCH", 1, "epochs at WARMUP_CONS_LR before the schedule starts", least=0),
     Key("OPTIM.WARMUP_CONS_LR", 1e-5, "learning rate of the warm-up"),
     Key("TRAIN.PRINT_FREQ", 10, "batches between two progress lines", compared=False),
@@ -224,12 +229,12 @@ KEYS = (
     ),
     # The method
     Key("PROMPT.NAME", "", "a registered prompt learner"),
-    Key("PROMPT.SEED", -1, "of the prompts' random start; -1: SEED", least=-1),
+    Key("PROMPT.SEED", -1, "seed of the prompts' random start; -1: SEED", least=-1),
     Key("TRAINER.NAME", "", "a registered trainer"),
     Key(
         "TRAINER.SEED",
         -1,
-        "of what the method draws, also its networks' start; -1: SEED",
+        "seed of the method's random numbers and of its networks' start; -1: SEED",
         least=-1,
     ),
 )

@@ -1,4 +1,4 @@
-"""Configuration files: YAML over the file that ``_BASE_`` names, with settings by ``_WHEN_``.
+"""Configuration files: YAML with a base file (``_BASE_``) and conditional settings (``_WHEN_``).
 
 ``_WHEN_`` is for settings that a paper varies with the dataset or the number of shots::
 
@@ -9,7 +9,7 @@
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -19,18 +19,21 @@ CONDITIONS = ("DATASET.NAME", "DATASET.NUM_SHOTS")
 
 
 class Layer(NamedTuple):
-    """Some settings of a file, and the values for which they hold; {}: always."""
+    """Some settings of a file, and the conditions under which they apply."""
 
     file: str
-    settings: dict
-    when: dict[str, list]
+    settings: dict[str, Any]
+    when: dict[str, list]  # key: the values for which they apply; empty: always
 
 
 def read_layers(file: str | Path) -> list[Layer]:
-    """Return a file's settings, those of the file that its ``_BASE_`` names (relative to it) first.
+    """Return the layers of a file, later ones overriding earlier ones.
 
-    A later layer wins over an earlier one: a file's ``_WHEN_`` over its plain settings, and both
-    over its base.
+    First come those of its ``_BASE_``, a path relative to it, then its unconditional settings,
+    then its ``_WHEN_``.
+
+    Raises:
+        UserError: one of the files is missing or malformed.
     """
     file = Path(file).expanduser()
     tree = read_yaml(file)
@@ -45,11 +48,11 @@ def read_layers(file: str | Path) -> list[Layer]:
         raise UserError(f"{file}: its _BASE_ files name one another in a circle") from None
 
 
-def read_yaml(file: str | Path) -> dict:
-    """Return what one YAML file says itself.
+def read_yaml(file: str | Path) -> dict[str, Any]:
+    """Return the content of one YAML file.
 
     Raises:
-        UserError: it is missing, no valid YAML or no mapping, or has a key twice.
+        UserError: it is missing, not valid YAML or not a mapping, or repeats a key.
     """
     file = Path(file).expanduser()
     if not file.is_file():
@@ -64,9 +67,9 @@ def read_yaml(file: str | Path) -> dict:
     return tree
 
 
-def tree_of(flat: dict) -> dict:
+def tree_of(flat: dict[str, Any]) -> dict[str, Any]:
     """Return ``{"OPTIM": {"LR": 1}}`` for ``{"OPTIM.LR": 1}``."""
-    tree: dict = {}
+    tree: dict[str, Any] = {}
     for dotted, value in flat.items():
         node = tree
         *parents, leaf = dotted.split(".")
@@ -76,7 +79,7 @@ def tree_of(flat: dict) -> dict:
     return tree
 
 
-def flat_of(tree: dict, prefix: str = "") -> dict:
+def flat_of(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return ``{"OPTIM.LR": 1}`` for ``{"OPTIM": {"LR": 1}}``."""
     flat = {}
     for name, value in tree.items():
@@ -85,7 +88,8 @@ def flat_of(tree: dict, prefix: str = "") -> dict:
     return flat
 
 
-def _cases(cases, file: Path) -> list[Layer]:
+def _cases(cases: Any, file: Path) -> list[Layer]:
+    """Return the layers of a file's ``_WHEN_``."""
     layers = []
     for case in cases if isinstance(cases, list) else [cases]:
         when = dict(case) if isinstance(case, dict) else {}
@@ -104,7 +108,7 @@ def _cases(cases, file: Path) -> list[Layer]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML, but a key written twice is an error instead of a silent last one."""
+    """YAML in which a repeated key is an error; the base class silently uses the last one."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()

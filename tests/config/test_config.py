@@ -6,6 +6,8 @@ import yaml
 from softprompt.core.base.errors import UserError
 from softprompt.core.config.load import config_hash, load_config
 from softprompt.core.config.options import options_from
+from softprompt.core.config.schema import KEYS, NOT_HASHED, check_values, defaults
+from softprompt.core.config.values import value_at
 
 CHOSEN = ["DATASET.NAME", "shapes", "PROMPT.NAME", "ivlp", "TRAINER.NAME", "prometar"]
 
@@ -177,6 +179,16 @@ def test_a_mistake_in_a_file_is_one_line(write, text, says):
     with pytest.raises(UserError, match=says) as error:
         load(config_file=write(text))
     assert "\n" not in str(error.value)
+
+
+def test_each_key_has_one_row_with_a_meaning_and_a_valid_default():
+    names = [key.name for key in KEYS]
+    assert len(set(names)) == len(names)
+    for key in KEYS:
+        assert len(key.meaning) > 5
+        assert value_at(defaults(), key.name) == key.default
+    check_values(defaults())
+    assert {"OUTPUT_DIR", "DATASET.ROOT", "CACHE.DIR", "TEST.TENSORBOARD"} <= set(NOT_HASHED)
 
 
 def test_what_must_be_chosen_is_named():
