@@ -32,7 +32,10 @@ def test_help_imports_nothing_heavy(tool):
 
 @pytest.mark.parametrize(
     "module",
-    ["config.load", "protocols.report.build", "data.splits", "download.get", "engine.run_folder"],
+    [
+        *("config.load", "protocols.report.build", "data.splits", "download.request"),
+        *("engine.run_folder", "studies.catalogue", "studies.benchmark.rows"),
+    ],
 )
 def test_reports_and_downloads_need_no_torch(module):
     status, _, imported = heavy_after(f"import softprompt.core.{module}")
