@@ -190,14 +190,14 @@ def lines_of(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(run, tmp_path):
-    """Killed in three of its epochs and resumed, against the same run undisturbed."""
-    few = ["DATASET.NUM_SHOTS", "4", "OPTIM.MAX_EPOCH", "6", "TEST.MAX_IMAGES", "20"]
+    """Killed, resumed, killed again and resumed, against the same run undisturbed."""
+    few = ["DATASET.NUM_SHOTS", "2", "OPTIM.MAX_EPOCH", "4", "TEST.MAX_IMAGES", "20"]
     arguments = [*config("prometar"), *RANDOM, *few]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(*arguments, "--output-dir", whole) == 0
     steps = lines_of(whole)
-    assert steps == 6 * 10
-    for share in (0.3, 0.55, 0.8):
+    assert steps == 4 * 5
+    for share in (0.4, 0.7):
         command = [sys.executable, str(TOOL), *arguments, "--resume", str(cut)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while lines_of(cut) < share * steps and process.poll() is None:
@@ -206,7 +206,7 @@ def test_a_killed_run_resumes_bit_for_bit(run, tmp_path):
         assert process.wait() == -signal.SIGKILL
         assert not (cut / "results.json").exists()
     assert run(*arguments, "--output-dir", cut, "--resume") == 0
-    same = ["metrics.jsonl", "checkpoints/epoch-6/prompts.safetensors"]
+    same = ["metrics.jsonl", "checkpoints/epoch-4/prompts.safetensors"]
     for name in same:
         assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
     assert results(whole)["results"] == results(cut)["results"]

@@ -51,7 +51,7 @@ def said(tmp_path, capsys):
         words = ["--evaluated", *evaluated] if evaluated else []
         logger.addHandler(handler)
         try:
-            assert clusters.main(["drawn:600", "--cache", str(tmp_path / "cache"), *words]) == 0
+            assert clusters.main(["drawn:250", "--cache", str(tmp_path / "cache"), *words]) == 0
         finally:
             logger.removeHandler(handler)
         log = (tmp_path / "log.txt").read_text()

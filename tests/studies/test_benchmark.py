@@ -72,7 +72,8 @@ def test_prompts_by_picture_are_evaluated_picture_by_picture_in_the_reference(mo
     assert (ours.times, pictures.times, text.times) == (10, 10, 1000)
 
 
-def test_the_reference_stays_in_single_precision():
+def test_the_reference_stays_in_single_precision(monkeypatch):
+    monkeypatch.setattr("softprompt.core.studies.benchmark.machine.GEMMS", [(16, 64, 64)])
     row = time_row(
         "coop", 3, ["ours", "reference"], [], size="tiny", precision="bf16", repeats=0, budget=0
     )
