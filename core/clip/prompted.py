@@ -1,6 +1,6 @@
 """The frozen CLIP and a prompt learner, joined into a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,7 @@ class PromptedCLIP(nn.Module):
         clip: FrozenCLIP,
         learner: PromptLearner,
         classnames: Sequence[str],
-        templates: dict[str, str] | None = None,
+        templates: Mapping[str, str | tuple[str, ...]] | None = None,
         store: FeatureStore | None = None,
     ):
         """Join them.
