@@ -110,7 +110,7 @@ class Case:
             torch.manual_seed(7)
             batch = Batch(images, labels)  # which does not remember the step before
             if features is not None:
-                batch = batch.with_unprompted(self.clip, lambda: features)
+                batch = batch.with_unprompted(self.clip, lambda known=features: known)
             # Detached, or the graph of one step would be there while the next one is computed.
             self.terms = {name: term.detach() for name, term in trainer.step(batch).items()}
 

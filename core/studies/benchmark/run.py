@@ -5,7 +5,6 @@ alone, for memory.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -138,16 +137,13 @@ def measure_apart(measure: str, settings: Settings, request: dict) -> dict:
     """
     how = {"measure": measure, "threads": settings.threads}
     how |= {"size": settings.size, "precision": settings.precision}
-    # The process must find this package, installed or not.
-    package = str(Path(softprompt.__file__).absolute().parents[1])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryFile("w+") as errors:
         done = subprocess.run(
             [sys.executable, "-m", f"{__package__}.measure", json.dumps(how | request)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"PYTHONPATH": path},
+            cwd=Path(softprompt.__file__).absolute().parents[1],  # where it finds this package
         )
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
