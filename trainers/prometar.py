@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ class ProMetaR(Trainer):
             self.update(found)
             self.update(gate, "gate")
             log["outer"] = outer.detach()
-        return log | {"loss": sum(log.values())}
+        return log | {"loss": cast(Tensor, sum(log.values()))}
 
     def step_on_all(self, batch: Batch, teacher_image: Tensor) -> dict[str, Tensor]:
         """Step along the whole batch's ``g_hat``, and return the terms without their graph."""

@@ -1,16 +1,19 @@
-"""One run on several processes, started by torchrun: each encodes its part of images and classes.
+"""One run on several processes, started by torchrun: each encodes a shard of images and classes.
 
 Every process holds the whole batch, draws the same random numbers and computes the same loss, from
-features that each has encoded a part of. So a method sees what it would see alone, and knows
-nothing of this. Of the four operations below each is the other one's derivative, to any order:
-``replicated`` and a sum, ``all_gather`` and ``scatter``. A gradient is thereby summed over the
-processes before a method is given it, hence before any projection, gate or regulator.
+features of which each process has encoded a shard. So a method computes what a single process
+would, and has no code for several. Of the operations below, two and two are each other's
+derivatives, to any order: ``replicated`` and all-reduce, ``all_gather`` and ``scatter``. A gradient
+is thereby summed over the processes before a method receives it, hence before any projection, gate
+or regulator.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,16 +22,17 @@ from torch.autograd import Function
 
 from softprompt.core.base.log import logger
 
-_ALONE: list[bool] = []  # not empty: this process works by itself
-PATIENCE = timedelta(hours=24)  # that processes wait for one another, say for the first one's files
+T = TypeVar("T")
+_ALONE: list[bool] = []  # not empty: this process works by itself, within rank_by_rank()
+TIMEOUT = timedelta(hours=24)  # of a collective; the main process may be downloading meanwhile
 
 
 @contextmanager
-def processes(cuda: bool):
-    """Join the processes that torchrun has started, if it has.
+def processes(cuda: bool) -> Iterator[None]:
+    """Join the process group if torchrun has started one.
 
     Args:
-        cuda: each takes a GPU of its own, where there are any.
+        cuda: give each process its own GPU, where there are any.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
@@ -36,7 +40,7 @@ def processes(cuda: bool):
     cuda = cuda and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
     logger.disabled = not is_main_process()
     try:
         yield
@@ -46,24 +50,24 @@ def processes(cuda: bool):
 
 
 def world_size() -> int:
-    """The number of processes that share the work."""
+    """Return the number of processes that share the work."""
     return dist.get_world_size() if dist.is_initialized() and not _ALONE else 1
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this is rank 0, the one process that writes and logs."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def barrier() -> None:
-    """Wait until all processes have come here."""
+    """Wait until all processes have called this."""
     if dist.is_initialized():
         dist.barrier()
 
 
 @contextmanager
-def rank_by_rank():
-    """Run a block in one process after the other, so that the later ones find what was written."""
+def rank_by_rank() -> Iterator[None]:
+    """Run a block in one process after the other, so that later ranks find what was written."""
     if not dist.is_initialized():
         yield
         return
@@ -79,39 +83,39 @@ def rank_by_rank():
 
 
 def is_sharded(total: int) -> bool:
-    """Whether so many images or classes are divided; fewer than processes are not."""
+    """Whether so many images or classes are sharded; fewer than processes are not."""
     return 1 < world_size() <= total
 
 
 def shard(total: int) -> slice:
-    """The part of this process; later ones get one more where it does not come out even."""
+    """Return this rank's shard of so many rows; sizes differ by one where they do not divide."""
     ends, rank = _ends(total), dist.get_rank()
     return slice(ends[rank], ends[rank + 1])
 
 
-def own_shard(values: list) -> list:
-    """Return this process's part of some values, or all of them where they are not divided."""
+def own_shard(values: list[T]) -> list[T]:
+    """Return this rank's shard of some values, or all of them where they are not sharded."""
     return values[shard(len(values))] if is_sharded(len(values)) else values
 
 
 def all_gather(own: Tensor, total: int, dim: int = 0) -> Tensor:
-    """Return all parts of a tensor along ``dim``, of which this process has computed its own."""
+    """Return the whole of a tensor, ``total`` long along ``dim``, from each rank's shard."""
     return _AllGather.apply(own, total, dim)
 
 
 def scatter(whole: Tensor, dim: int = 0) -> Tensor:
-    """Return this process's part along ``dim``."""
+    """Return this rank's shard of a tensor along ``dim``."""
     return _Scatter.apply(whole, dim)
 
 
 def replicated(tensors: list[Tensor]) -> list[Tensor]:
-    """Return tensors for this process's part of the work; their gradients are summed over all."""
+    """Return copies of tensors that every rank holds, whose gradients are summed over the ranks."""
     return list(_Replicated.apply(*tensors)) if tensors else []
 
 
 @torch.no_grad()
 def broadcast_from_main(tensors: list[Tensor]) -> list[Tensor]:
-    """Return the first process's tensors, where arithmetic might differ in its last bits."""
+    """Return rank 0's tensors, where the ranks' arithmetic might differ in the last bits."""
     if world_size() == 1 or not tensors:
         return tensors
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -156,7 +160,8 @@ class _AllGather(Function):
         return torch.cat(parts).movedim(0, dim)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         return _Scatter.apply(gradient, ctx.dim), None, None
 
 
@@ -168,16 +173,18 @@ class _Scatter(Function):
         return whole.narrow(dim, own.start, own.stop - own.start).clone()
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
         return _AllGather.apply(gradient, ctx.total, ctx.dim), None
 
 
 def _ends(total: int) -> list[int]:
-    """Where the parts begin and end."""
+    """Return where the shards begin and end."""
     return [total * rank // world_size() for rank in range(world_size() + 1)]
 
 
-def _unflat(flat: Tensor, like) -> list[Tensor]:
+def _unflat(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Return the parts of a flat tensor in the shapes of others."""
     sizes = [tensor.numel() for tensor in like]
     parts = zip(flat.split(sizes), like, strict=True)
     return [part.reshape(tensor.shape).clone() for part, tensor in parts]

@@ -1,10 +1,12 @@
-"""From a backbone's name and weights to a ``FrozenCLIP``."""
+"""Build a ``FrozenCLIP`` from a backbone's name and weights."""
 
 import functools
 import json
 import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,9 +27,9 @@ from softprompt.core.clip.hub import (
 from softprompt.core.clip.towers.pick import image_tower, text_tower
 from softprompt.core.clip.weights import load_weights
 
-TINY = "tiny"  # the small CLIP that comes with the package
+TINY = "tiny"  # the small CLIP in the package
 RANDOM = "random"
-TOLERANCE = 1e-3  # between our walk through a model and its own, relative; rounding is below 1e-5
+TOLERANCE = 1e-3  # relative, between our towers and the model's encoders; rounding: below 1e-5
 
 
 def build_clip(
@@ -35,7 +37,7 @@ def build_clip(
     pretrained: str,
     precision: str = "fp32",
     device: str | torch.device = "cpu",
-    **options,
+    **options: Any,
 ) -> FrozenCLIP:
     """Return a frozen CLIP.
 
@@ -43,11 +45,12 @@ def build_clip(
         name: CoOp's or open_clip's name of the architecture, or "tiny".
         pretrained: one of open_clip's tags, a weight file (OpenAI's archive, a state dict, a
             safetensors file or an open_clip checkpoint), or "" for random weights.
-        options: further ones of ``FrozenCLIP``.
+        precision: arithmetic inside the towers: fp32, bf16 or fp16.
+        options: further options of ``FrozenCLIP``.
 
     Raises:
         UserError: no such architecture, its towers cannot be run exactly with prompts, or its
-            tokenizer or weights are not to be had.
+            tokenizer or weights cannot be loaded.
     """
     file = Path(pretrained).expanduser() if pretrained else None
     is_file = file is not None and file.is_file()
@@ -90,12 +93,12 @@ def configured_clip(cfg: CfgNode) -> FrozenCLIP:
         model.PRECISION,
         "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu",
         memory_limit=model.MEMORY_LIMIT,
-        packed=model.PACKED,
+        onednn=model.PACKED,
     )
 
 
-def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
-    """Return the class names made of tokens that the backbone has never been trained on."""
+def untrained_words(clip: FrozenCLIP, classnames: Sequence[str]) -> list[str]:
+    """Return the class names with tokens that the backbone was never trained on."""
     if clip.weights != TINY:
         return []
     from safetensors import safe_open
@@ -106,7 +109,7 @@ def untrained_words(clip: FrozenCLIP, classnames) -> list[str]:
     return [name for name, ids in zip(classnames, words, strict=True) if not set(ids) <= trained]
 
 
-def warnings_of(clip: FrozenCLIP, classnames) -> list[str]:
+def warnings_of(clip: FrozenCLIP, classnames: Sequence[str]) -> list[str]:
     """Return what a reader of this backbone's numbers on these classes must know."""
     found = []
     if clip.weights == RANDOM:
@@ -129,20 +132,20 @@ def bare_model(
     """Return one of open_clip's models with random weights.
 
     Args:
-        entry: what open_clip knows of the weights to come, if it does.
+        entry: open_clip's entry of the weights to be loaded later, if it has one.
 
     Raises:
         UserError: there is no such model, or it cannot be run exactly with prompts.
     """
     import open_clip
 
-    known, plain = open_clip.list_models(), open_clip_name(name)
-    if plain not in known:
+    known, own_name = open_clip.list_models(), open_clip_name(name)
+    if own_name not in known:
         raise UserError(
             f"no backbone named {name!r}{closest(name, [*known, *COOP_NAMES, TINY])}; there are "
             f"{', '.join(COOP_NAMES)}, {TINY}, and open_clip's models (open_clip.list_models())"
         )
-    config = open_clip.get_model_config(plain)["text_cfg"]
+    config = _text_config(own_name)
     if "hf_model_name" in config:  # building it alone would need the network
         raise UserError(
             f"the text tower of {name} is {config['hf_model_name']} from Hugging Face, which "
@@ -152,32 +155,43 @@ def bare_model(
     quick = entry.get("quick_gelu", False) if entry else name in COOP_NAMES or QUICK in name
     with _quiet(), seeded(0, "random weights"):  # all runs with random weights have the same ones
         model = open_clip.create_model(
-            plain, device=device, pretrained_text=False, quick_gelu=quick
+            own_name, device=device, pretrained_text=False, quick_gelu=quick
         )
-    image_tower(model.visual)
-    text_tower(model, None)
-    _set_statistics(model, [entry] if entry else entries_of(plain))
+    _check_towers(model)
+    _set_statistics(model, [entry] if entry else entries_of(own_name))
     return model
 
 
-def _tokenizer(name: str):
+def _text_config(name: str) -> dict[str, Any]:
     import open_clip
 
-    plain = open_clip_name(name)
+    return (open_clip.get_model_config(name) or {})["text_cfg"]
+
+
+def _check_towers(model: Any) -> None:
+    """Raise ``UserError`` unless the towers can be run exactly with prompts."""
+    image_tower(model.visual)
+    text_tower(model, None)
+
+
+def _tokenizer(name: str) -> Any:
+    import open_clip
+
+    own_name = open_clip_name(name)
     try:
         with _quiet():
-            return open_clip.get_tokenizer(plain)
-    except Exception as error:  # whatever transformers, the network and the hub raise
-        hub = open_clip.get_model_config(plain)["text_cfg"].get("hf_tokenizer_name")
+            return open_clip.get_tokenizer(own_name)
+    except Exception as error:  # anything that transformers, the network and the hub raise
+        hub = _text_config(own_name).get("hf_tokenizer_name")
         raise UserError(
             f"the tokenizer of {name}, {hub} on the Hugging Face hub, is not to be had "
             f"({reason(error)}); where there is a network, `pip install transformers "
             f'sentencepiece` and `python -c "import open_clip; '
-            f"open_clip.get_tokenizer('{plain}')\"` get it"
+            f"open_clip.get_tokenizer('{own_name}')\"` get it"
         ) from None
 
 
-def _tiny() -> tuple[nn.Module, object]:
+def _tiny() -> tuple[nn.Module, Any]:
     import open_clip
 
     config = json.loads((ASSETS / "tiny.json").read_text())
@@ -189,15 +203,15 @@ def _tiny() -> tuple[nn.Module, object]:
 
 
 @functools.cache
-def _clips_tokenizer(length: int):
-    """CLIP's tokenizer, whose merges take as long to read as the small CLIP to build."""
+def _clips_tokenizer(length: int) -> Any:
+    """Return CLIP's tokenizer; reading its merges takes as long as building the small CLIP."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer(context_length=length)
 
 
-def _set_statistics(model: nn.Module, entries: list[dict]) -> None:
-    """Give the model the pixel mean and deviation that all ``entries`` share, if they do."""
+def _set_statistics(model: Any, entries: list[dict]) -> None:
+    """Set what all ``entries`` have in common of pixel mean, deviation and resizing."""
     from open_clip.model import set_model_preprocess_cfg
 
     keys = ("mean", "std", "interpolation", "resize_mode")
@@ -210,7 +224,7 @@ def _set_statistics(model: nn.Module, entries: list[dict]) -> None:
 
 
 def _check_walk(clip: FrozenCLIP) -> None:
-    """Refuse a model whose modules another open_clip or timm puts together in another way."""
+    """Refuse a model whose modules another open_clip or timm connects in another way."""
     error = clip.unprompted_error()
     if not error < TOLERANCE:
         import open_clip
@@ -224,11 +238,11 @@ def _check_walk(clip: FrozenCLIP) -> None:
 
 
 @contextmanager
-def _quiet():
-    """Keep open_clip from warning on the root logger; that weights are random is said by us."""
+def _quiet() -> Iterator[None]:
+    """Keep open_clip from warning on the root logger; we say ourselves that weights are random."""
     root, none = logging.getLogger(), logging.NullHandler()
     level = root.level
-    root.addHandler(none)  # without any, logging.warning() would install one for good
+    root.addHandler(none)  # without any, logging.warning() would install one permanently
     root.setLevel(logging.CRITICAL)
     try:
         yield

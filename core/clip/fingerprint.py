@@ -1,8 +1,9 @@
-"""What a feature depends on beside the picture: the frozen model and its arithmetic."""
+"""A hash of the frozen model and its arithmetic, on which a feature depends."""
 
 import hashlib
 import platform
 from importlib.metadata import version
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -11,18 +12,28 @@ from torch import nn
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "pillow")
 
 
-def model_fingerprint(clip) -> str:
-    """Return a hash of a frozen CLIP's weights, its modules, its precision and where it runs."""
+class Fingerprinted(Protocol):
+    """What of a ``FrozenCLIP`` decides its features."""
+
+    model: Any
+    name: str
+    precision: str
+    device: torch.device
+    onednn: bool
+
+
+def model_fingerprint(clip: Fingerprinted) -> str:
+    """Return a hash of a frozen CLIP's weights, modules, precision, device and libraries."""
     device = clip.device.type
     where = (
         (torch.cuda.get_device_name(clip.device), torch.backends.cuda.matmul.allow_tf32)
         if device == "cuda"
-        else (platform.machine(), torch.backends.cpu.get_cpu_capability(), clip.packed)
+        else (platform.machine(), torch.backends.cpu.get_cpu_capability(), clip.onednn)
     )
     versions = [(package, version(package)) for package in PACKAGES]
-    # Modules tell of what no weight says, such as the activation.
-    said = (clip.name, repr(clip.model), clip.precision, device, *where, versions)
-    return hashlib.sha256(repr((weights_fingerprint(clip.model), *said)).encode()).hexdigest()
+    # The modules' printed form shows what no weight does, such as the activation.
+    settings = (clip.name, repr(clip.model), clip.precision, device, *where, versions)
+    return hashlib.sha256(repr((weights_fingerprint(clip.model), *settings)).encode()).hexdigest()
 
 
 def weights_fingerprint(model: nn.Module) -> str:

@@ -1,22 +1,23 @@
 """The one frozen CLIP that student, zero-shot teacher and evaluation share."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text_chunked
-from softprompt.core.clip.fast.onednn import packs
+from softprompt.core.clip.fast.onednn import applies as onednn_applies
+from softprompt.core.clip.fast.onednn import prepacked_bytes, use_onednn
+from softprompt.core.clip.fast.ragged import RaggedSentences, encode_text_ragged
 from softprompt.core.clip.fast.sharded import encode_images_sharded, encode_text_sharded
 from softprompt.core.clip.fast.store import FeatureStore, key_of
 from softprompt.core.clip.fingerprint import model_fingerprint
 from softprompt.core.clip.images import Images
-from softprompt.core.clip.towers.block import packed_bytes
 from softprompt.core.clip.towers.pick import image_tower, text_tower
-from softprompt.core.clip.towers.text import Sentences
 from softprompt.core.clip.towers.walk import at_least_single
 from softprompt.core.prompts.base import Prompts
 
@@ -35,13 +36,13 @@ class FrozenCLIP:
     def __init__(
         self,
         model: nn.Module,
-        tokenizer,
+        tokenizer: Any,
         *,
         name: str = "",
         weights: str = "random",
         precision: str = "fp32",
         memory_limit: float = 4.0,
-        packed: str = "auto",
+        onednn: str = "auto",
         device: str | torch.device = "cpu",
     ):
         """Freeze ``model`` on ``device``.
@@ -50,25 +51,28 @@ class FrozenCLIP:
         neither the softmax nor the ranking.
 
         Args:
-            name: the backbone's name, as checkpoints and results state it.
+            tokenizer: open_clip's, ``tokenizer(texts, context_length)``.
+            name: the backbone's name for checkpoints and results.
             weights: where its weights come from; "random" if nowhere.
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
             memory_limit: gigabytes that each tower may keep for backward passes.
-            packed: multiply by oneDNN, "on", "off" or "auto"; see ``towers/linear.py``.
+            onednn: multiply by oneDNN, "on", "off" or "auto"; see ``fast/onednn.py``.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
         """
-        self.model = model.eval().requires_grad_(False).to(device)
+        self.model: Any = model.eval().requires_grad_(False).to(device)
         self.name = name
         self.weights = weights
         self.precision = precision
         self.memory_limit = memory_limit
         self.device = torch.device(device)
-        self.packed = precision == "fp32" and packs(packed)
-        self.text = text_tower(self.model, tokenizer, self.packed)
-        self.image = image_tower(self.model.visual, self.packed)
-        self.logit_scale = self.model.logit_scale.detach().exp().item()
+        self.text = text_tower(self.model, tokenizer)
+        self.image = image_tower(self.model.visual)
+        self.onednn = onednn_applies(onednn, precision, self.device)
+        if self.onednn:
+            use_onednn([*self.text.parts, *self.image.parts])
+        self.logit_scale: float = self.model.logit_scale.detach().exp().item()
         self._class_features: dict[tuple, Tensor] = {}
 
     @property
@@ -95,15 +99,16 @@ class FrozenCLIP:
         return self.text.dim
 
     @property
-    def packed_bytes(self) -> int:
-        """What the copies of weights laid out for oneDNN take."""
-        towers = (self.text, self.image)
-        return sum(packed_bytes(getattr(tower, "blocks", None) or []) for tower in towers)
+    def onednn_bytes(self) -> int:
+        """Bytes of the copies of weights that oneDNN has laid out so far."""
+        return prepacked_bytes([*self.text.parts, *self.image.parts])
 
     @property
     def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the image tower reads."""
         size = self.model.visual.image_size
-        return tuple(size) if isinstance(size, tuple | list) else (size, size)
+        height, width = size if isinstance(size, tuple | list) else (size, size)
+        return height, width
 
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(batch, dim)``, not normalized, fp32."""
@@ -121,22 +126,24 @@ class FrozenCLIP:
         """Return features ``(batch, dim)`` without prompts, which ``images`` remember."""
         return images.unprompted(self, lambda: self.encode_image(images.images))
 
-    def encode_text(self, sentences: Sentences, prompts: Prompts = NOTHING) -> Tensor:
+    def encode_text(self, sentences: RaggedSentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""
 
-        def encode(sentences: Sentences, prompts: Prompts) -> Tensor:
+        def encode(sentences: RaggedSentences, prompts: Prompts) -> Tensor:
             with self._precision():
-                return at_least_single(self.text(sentences, prompts))
+                return at_least_single(encode_text_ragged(self.text, sentences, prompts))
 
-        def encode_own(sentences: Sentences, prompts: Prompts) -> Tensor:
+        def encode_own(sentences: RaggedSentences, prompts: Prompts) -> Tensor:
             return encode_text_chunked(self.memory_limit, encode, self.text, sentences, prompts)
 
         return encode_text_sharded(encode_own, sentences, prompts)
 
     def sentences(
-        self, classnames, template: str, n_context: int = 0, position: str = "end"
-    ) -> Sentences:
-        return self.text.sentences(classnames, template, n_context, position)
+        self, classnames: Sequence[str], template: str, n_context: int = 0, position: str = "end"
+    ) -> RaggedSentences:
+        """Tokenize ``template`` around each name; see ``TextTower.sentences``."""
+        sentences = self.text.sentences(classnames, template, n_context, position)
+        return RaggedSentences.of(sentences)
 
     def embed_words(self, words: str) -> Tensor:
         """Return the token embeddings ``(tokens, width)`` of some words, without positions."""
@@ -180,18 +187,19 @@ class FrozenCLIP:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all that features depend on beside pictures and sentences."""
+        """A hash of everything that features depend on besides images and sentences."""
         return model_fingerprint(self)
 
     @torch.no_grad()
-    def encode_in_chunks(self, classnames, template: str) -> Tensor:
+    def encode_in_chunks(self, classnames: Sequence[str], template: str) -> Tensor:
+        """Return features ``(classes, dim)`` of a hand-written template around the names."""
         classnames = list(classnames)
         chunks = [classnames[i : i + CHUNK] for i in range(0, len(classnames), CHUNK)]
         return torch.cat([self.encode_text(self.sentences(chunk, template)) for chunk in chunks])
 
     @torch.no_grad()
     def unprompted_error(self) -> float:
-        """Return how far the towers without prompts are from the model's own encoders.
+        """Return how far the unprompted towers are from the model's own encoders.
 
         It is the largest relative difference on one noise image and one sentence, in fp32: rounding
         if the modules are put together as the installed open_clip and timm do it.
@@ -200,7 +208,7 @@ class FrozenCLIP:
         ids = self.text.tokenizer([words.format("dog")], self.text.context_length)
         pairs = [
             (
-                self.text(self.sentences(("dog",), words), NOTHING),
+                encode_text_ragged(self.text, self.sentences(("dog",), words), NOTHING),
                 self.model.encode_text(ids.to(self.device)),
             )
         ]
@@ -210,7 +218,7 @@ class FrozenCLIP:
             pairs.append((self.image(images, NOTHING), self.model.encode_image(images)))
         return max(((ours - own).abs().max() / own.abs().max()).item() for ours, own in pairs)
 
-    def _precision(self):
+    def _precision(self) -> AbstractContextManager:
         dtype = PRECISIONS[self.precision]
         if dtype is None:
             # Also inside somebody's autocast, fp32 means fp32.

@@ -1,5 +1,7 @@
 """Gradients by name, and the attention that can be differentiated twice."""
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -15,9 +17,9 @@ def gradients(
     """Return d loss / d p for each named tensor, zeros where the loss does not reach one.
 
     Args:
-        create_graph: the gradients are to be differentiated themselves.
-        retain_graph: keep what a second call on the same graph needs; without, memory is given
-            back along the way.
+        create_graph: the gradients will be differentiated themselves.
+        retain_graph: keep what a second call on the same graph needs; without it, memory is freed
+            along the way.
         scale: multiplies the loss on the way down and divides the result, which keeps small
             half-precision gradients from vanishing.
     """
@@ -37,6 +39,6 @@ def gradients(
     }
 
 
-def twice_differentiable():
-    """A context in which attention has a second derivative; torch's fused kernels have none."""
+def twice_differentiable() -> AbstractContextManager:
+    """Return a context in which attention has a second derivative; fused kernels have none."""
     return sdpa_kernel([SDPBackend.MATH])

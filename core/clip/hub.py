@@ -1,10 +1,10 @@
-"""What open_clip knows of pretrained weights, and fetching them."""
+"""Find pretrained weights in open_clip's tables, and fetch them."""
 
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError, closest, reason
 
-# CoOp's names, which are OpenAI's, and open_clip's for the same architectures.
+# open_clip's names by CoOp's, which are OpenAI's.
 COOP_NAMES = {
     "RN50": "RN50",
     "RN101": "RN101",
@@ -16,33 +16,33 @@ COOP_NAMES = {
     "ViT-L/14": "ViT-L-14",
     "ViT-L/14@336px": "ViT-L-14-336",
 }
-QUICK = "-quickgelu"  # open_clip's ending for OpenAI's activation
+QUICK = "-quickgelu"  # open_clip's suffix for OpenAI's activation
 
 
 def open_clip_name(name: str) -> str:
-    """open_clip's name of a backbone."""
+    """Return open_clip's name of a backbone."""
     return COOP_NAMES.get(name, name.replace("/", "-"))
 
 
-def entries_of(plain: str) -> list[dict]:
-    """What open_clip knows of each of an architecture's pretrained weights."""
+def entries_of(own_name: str) -> list[dict]:
+    """Return open_clip's entry of each of an architecture's pretrained weights."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
 
-    return [get_pretrained_cfg(plain, tag) for tag in list_pretrained_tags_by_model(plain)]
+    return [get_pretrained_cfg(own_name, tag) for tag in list_pretrained_tags_by_model(own_name)]
 
 
 def entry_of(name: str, tag: str) -> dict:
-    """What open_clip knows of the weights ``tag`` of a backbone.
+    """Return open_clip's entry of the weights ``tag`` of a backbone, {} for an unknown backbone.
 
     Raises:
-        UserError: it has no such weights.
+        UserError: open_clip has no such weights.
     """
     from open_clip import get_pretrained_cfg, list_models, list_pretrained_tags_by_model
 
-    plain = open_clip_name(name)
-    names = (plain, plain + QUICK)  # some weights are listed under one of the two alone
+    own_name = open_clip_name(name)
+    names = (own_name, own_name + QUICK)  # some weights are listed under one of the two alone
     found = next((entry for each in names if (entry := get_pretrained_cfg(each, tag))), None)
-    if found is None and plain in list_models():
+    if found is None and own_name in list_models():
         tags = sorted({tag for each in names for tag in list_pretrained_tags_by_model(each)})
         raise UserError(
             f"MODEL.BACKBONE.PRETRAINED {tag!r} is neither a file nor one of open_clip's weights "
@@ -52,12 +52,12 @@ def entry_of(name: str, tag: str) -> dict:
 
 
 def fetched(name: str, tag: str, entry: dict) -> str:
-    """Return the file of open_clip's weights, fetched if it is not there yet."""
+    """Return the file of open_clip's weights, fetched if it is not cached yet."""
     from open_clip import download_pretrained
 
     try:
         return download_pretrained(entry)
-    except Exception as error:  # whatever the network and the hub raise
+    except Exception as error:  # anything that the network and the hub raise
         cache = Path("~/.cache").expanduser()
         raise UserError(
             f"the weights {tag!r} of {name} are not here (looked in {cache}/clip and "

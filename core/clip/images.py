@@ -40,6 +40,7 @@ class Images:
 
 
 def as_images(images: Tensor | Images) -> Images:
+    """Wrap a tensor; images remain what they are."""
     return images if isinstance(images, Images) else Images(images)
 
 

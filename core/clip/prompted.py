@@ -16,7 +16,7 @@ from softprompt.core.prompts.templates import templates_of
 
 
 class Features(NamedTuple):
-    """What a pass yields; ``image`` and ``text`` have unit length."""
+    """The outcome of a forward pass; ``image`` and ``text`` have unit length."""
 
     logits: Tensor  # (batch, classes)
     image: Tensor  # (batch, dim)
@@ -27,7 +27,8 @@ class PromptedCLIP(nn.Module):
     """CLIP with learned prompts, functional in the learner's tensors.
 
     ``model(images)`` uses the learner's own parameters, ``model(images, params)`` a dict of tensors
-    of the same names and shapes: an inner step of meta-learning is arithmetic on such dicts.
+    of the same names and shapes: an inner step of meta-learning is arithmetic on such dicts. Images
+    are a tensor, or a batch, whose unprompted features are then encoded once for all that ask.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class PromptedCLIP(nn.Module):
         )
 
     def params(self) -> dict[str, Tensor]:
-        """The learner's trained tensors by name."""
+        """Return the learner's trained tensors by name."""
         return dict(self.learner.named_parameters())
 
     def forward(self, images: Tensor | Images, params: dict[str, Tensor] | None = None) -> Features:
@@ -78,6 +79,7 @@ class PromptedCLIP(nn.Module):
         return image, self.encode_text(prompts)
 
     def encode_image(self, images: Images, prompts: Prompts) -> Tensor:
+        """Return image features ``(batch, dim)``, not normalized."""
         if prompts.prompts_image:
             return self.clip.encode_image(images.images, prompts)
         return self.clip.unprompted(images)
@@ -96,9 +98,11 @@ class PromptedCLIP(nn.Module):
     def prompts(
         self, params: dict[str, Tensor] | None = None, condition: Tensor | None = None
     ) -> Prompts:
+        """Return the learner's prompts, for unit image features ``(batch, dim)`` if conditional."""
         return functional_call(self.learner, params or {}, (condition,))
 
     def encode_text(self, prompts: Prompts) -> Tensor:
+        """Return text features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized."""
         if not prompts.prompts_text:  # nothing learned: encoded once
             return self._class_features(self.learner.templates, unit=True)
         return self.clip.encode_text(self.sentences, prompts)
@@ -126,11 +130,11 @@ def prompts_images(learner: PromptLearner, clip: FrozenCLIP) -> bool:
     return example_prompts(learner, clip).prompts_image
 
 
-def example_prompts(learner: PromptLearner, clip: FrozenCLIP) -> Prompts:
-    """Return a learner's prompts with a graph; those of a conditional one are for a zero image."""
+def example_prompts(learner: PromptLearner, clip: FrozenCLIP, images: int = 1) -> Prompts:
+    """Return a learner's prompts with a graph; a conditional learner's are for zero features."""
     condition = None
     if learner.conditional:
         like = next(learner.parameters())
-        condition = torch.zeros(1, clip.dim, dtype=like.dtype, device=like.device)
+        condition = torch.zeros(images, clip.dim, dtype=like.dtype, device=like.device)
     with torch.enable_grad():
         return learner(condition)

@@ -1,19 +1,20 @@
-"""Reading weight files, and copying them into a model of just their architecture."""
+"""Read weight files, and copy them into a model of the same architecture."""
 
 import zipfile
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softprompt.core.base.errors import UserError, reason
 from softprompt.core.base.seeding import seeded
 
-# What OpenAI's archives hold beside the weights.
+# Entries of OpenAI's archives that are no weights.
 SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
-def load_weights(model: nn.Module, file: str) -> None:
-    """Copy a weight file into a model.
+def load_weights(model: Any, file: str) -> None:
+    """Copy a weight file into one of open_clip's models.
 
     Raises:
         UserError: the file cannot be read, or its tensors are not the model's.
@@ -75,7 +76,7 @@ def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | str:
 
 
 def _with_all_rows(weights: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
-    """Fill the token rows that a slimmed file leaves out, with noise of the others' size."""
+    """Return weights with noise of the trained rows' size for those that a slimmed file omits."""
     rows = weights.pop("token_embedding.rows").long()
     trained = weights.pop("token_embedding.trained")
     with seeded(0, "token rows"):

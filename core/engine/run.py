@@ -55,7 +55,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
 
     with open_run(cfg, folder), summary:
-        session.describe()
+        session.describe(model, training=True)
         logger.info(
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images of "
             f"{'all' if trained_on == 'all' else f'the {trained_on}'} classes, seed {cfg.SEED}, "
@@ -148,7 +148,7 @@ def evaluate(
 
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
     with open_run(cfg, folder), summary:
-        session.describe()
+        session.describe(session.model(learner, subsets[0]), training=False)
         logger.info(f"evaluating {source}")
         contents = evaluate_run(session, learner, subsets, name, summary)
         contents["prompts"] = source

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 
+import torch
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
@@ -10,6 +11,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.clip.build import warnings_of
+from softprompt.core.clip.fast import store, taken
 from softprompt.core.clip.prompted import PromptedCLIP
 from softprompt.core.config.options import options_from
 from softprompt.core.data.batch import Batch
@@ -61,8 +63,7 @@ class Session:
         self.pictures = shared.pictures(self.dataset, cfg.INPUT.BACKEND, memory)
         # A single run reads its test pictures once, and asks for no feature twice.
         self.read_test = self.pictures.cached if several else self.pictures.read
-        # Disabled under torchrun: a hit on one rank would skip an all_gather that others wait in.
-        stores = parallel.world_size() == 1 and (several or cfg.CACHE.DIR)
+        stores = store.applies(cfg.CACHE.DIR, several)
         self.store = shared.store(cfg.CACHE.DIR, cfg.CACHE.LIMIT) if stores else None
         self.clip = shared.clip(cfg)
         self.preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
@@ -175,8 +176,8 @@ class Session:
         """Return what a reader of the numbers must know."""
         return warnings_of(self.clip, self.dataset.classnames)
 
-    def describe(self) -> None:
-        """Log the dataset, the backbone and all warnings."""
+    def describe(self, model: PromptedCLIP, *, training: bool) -> None:
+        """Log the dataset, the backbone, the fast paths that ``model`` takes and all warnings."""
         cfg = self.cfg
         logger.info(
             f"dataset {cfg.DATASET.NAME}: {len(self.dataset.classnames)} classes, "
@@ -187,6 +188,9 @@ class Session:
             f"backbone {self.clip.name}, weights {self.clip.weights}, "
             f"{cfg.MODEL.PRECISION} on {self.clip.device}"
         )
+        loader = cfg.DATALOADER.TRAIN_X if training else cfg.DATALOADER.TEST
+        with torch.set_grad_enabled(training):
+            logger.info(taken.describe(model, loader.BATCH_SIZE, self.store))
         if cfg.CACHE.DIR and self.store is None:
             logger.warning(
                 f"CACHE.DIR is not used: {parallel.world_size()} processes share this run's batches"

@@ -9,12 +9,17 @@ import torch
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import TRAINERS
+from softprompt.core.clip import frozen
 from softprompt.core.clip.fast import chunked as chunks
-from softprompt.core.clip.fast import onednn as linear
-from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text_chunked
-from softprompt.core.clip.fast.recompute import recomputed
+from softprompt.core.clip.fast import onednn, ragged
+from softprompt.core.clip.fast.chunked import (
+    encode_images_chunked,
+    encode_text_chunked,
+    recomputed,
+)
+from softprompt.core.clip.fast.ragged import encode_text_ragged
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.clip.towers.text import TextTower
+from softprompt.core.clip.towers.block import Linear
 from softprompt.core.config.load import load_config
 from softprompt.core.data import imagenet
 from softprompt.core.data.batch import Batch
@@ -105,14 +110,13 @@ def test_chunks_change_nothing(learner, options, any_trainer, pair, monkeypatch,
     """Also for the second derivative that ProMetaR takes."""
     clip, _ = pair
     seen = []
-    encode = TextTower.__call__
 
     def watched(tower, sentences, prompts):
         seen.append(len(sentences))
-        return encode(tower, sentences, prompts)
+        return encode_text_ragged(tower, sentences, prompts)
 
     monkeypatch.setattr(clip, "memory_limit", 1e-4)
-    monkeypatch.setattr(TextTower, "__call__", watched)
+    monkeypatch.setattr(frozen, "encode_text_ragged", watched)
     compare_steps(learner, any_trainer, **options)
     assert min(seen) < len(NAMES)
 
@@ -206,7 +210,7 @@ def draws_prompts(kind: str, classes: int) -> Prompts:
     ["shared", "by image", "by class", "by image and class", "deep by image", "deep alone"],
 )
 @pytest.mark.parametrize("names", [NAMES, NAMES[:1], ("dog", "cat")])
-def test_packed_sentences_are_full_ones(kind, names, pair):
+def test_ragged_sentences_are_full_ones(kind, names, pair):
     clip, reference = pair
     prompts = draws_prompts(kind, len(names))
     learned = prompts.vectors
@@ -217,11 +221,13 @@ def test_packed_sentences_are_full_ones(kind, names, pair):
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     sentences = clip.sentences(names, "X X X X of {}.", 4)
-    packs = clip.text.packs(sentences, prompts)
-    assert packs == ("class" not in kind or len(names) == 1)
-    tokens = clip.text.tokens_of(sentences, prompts)
-    if packs:
-        start = sentences.packing.start  # start token, four vectors and "of"; of one name, all
+    applies = ragged.applies(clip.text, sentences, prompts)
+    assert applies == ("class" not in kind or len(names) == 1)
+    padded = clip.text(sentences, prompts)
+    torch.testing.assert_close(padded, found[0][0], rtol=1e-9, atol=1e-9)
+    tokens = ragged.tokens_of(clip.text, sentences, prompts)
+    if applies:
+        start = sentences.layout.start  # start token, four vectors and "of"; of one name, all
         assert start == (6 if len(names) > 1 else sentences.end)
         batch = 2 if "image" in kind else 1
         assert tokens == batch * (start + (sentences.end + 1 - start).sum())
@@ -230,7 +236,7 @@ def test_packed_sentences_are_full_ones(kind, names, pair):
 def test_no_token_of_a_thousand_names_is_computed_in_vain(pair):
     names = tuple(imagenet.read_classnames(Path("nowhere")).values())
     sentences = pair[0].sentences(names, "a photo of a {}.", 4)
-    tokens = pair[0].text.tokens_of(sentences, Prompts(text=draw(4, WIDTH)))
+    tokens = ragged.tokens_of(pair[0].text, sentences, Prompts(text=draw(4, WIDTH)))
     assert tokens == 5 + (sentences.end + 1 - 5).sum()
     assert 77 * len(names) / tokens > 10
 
@@ -243,7 +249,7 @@ def test_without_a_gradient_a_cpu_encodes_few_images_at_once(pair, make_batch, m
         sizes.append(len(images))
         return clip.image(images, prompts)
 
-    monkeypatch.setattr(chunks, "CPU_AT_ONCE", 1e-9)
+    monkeypatch.setattr(chunks, "CPU_FORWARD_LIMIT", 1e-9)
     shared, own = draw(2, clip.image_width), draw(5, 2, clip.image_width)
     for prompts in (Prompts(), Prompts(image=own, deep_image=(shared,))):
         parts = encode_images_chunked(4.0, encode, clip.image, images, prompts)
@@ -258,16 +264,16 @@ def test_prompts_by_image_are_cut_into_images_first(pair, monkeypatch, gradient,
     clip, _ = pair
     sentences, seen = clip.sentences(NAMES, "a photo of a {}.", 4), []
     vectors = draw(3, 1, 4, WIDTH).requires_grad_(gradient)
-    whole = clip.text(sentences, Prompts(text=vectors))
+    whole = encode_text_ragged(clip.text, sentences, Prompts(text=vectors))
 
     def encode(sentences, prompts):
         seen.append((len(prompts.text), len(sentences)))
-        return clip.text(sentences, prompts)
+        return encode_text_ragged(clip.text, sentences, prompts)
 
-    kept = chunks._kept(clip.text.depth) if gradient else chunks.AT_ONCE
-    tokens = clip.text.tokens_of(sentences, Prompts(text=vectors)) / 3
+    kept = chunks._for_gradients(clip.text.depth) if gradient else chunks.ACTIVATIONS_FORWARD
+    tokens = ragged.tokens_of(clip.text, sentences, Prompts(text=vectors)) / 3
     fits = tokens * kept * WIDTH * 8 / chunks.GIGABYTE * (1.01 if classes > 1 else 1e-9)
-    monkeypatch.setattr(chunks, "CPU_AT_ONCE", fits)
+    monkeypatch.setattr(chunks, "CPU_FORWARD_LIMIT", fits)
     limit = fits if gradient else 4.0
     found = encode_text_chunked(limit, encode, clip.text, sentences, Prompts(text=vectors))
     torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-10)
@@ -278,16 +284,15 @@ def test_prompts_by_image_are_cut_into_images_first(pair, monkeypatch, gradient,
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("rows", "copies"), [(3, 2), (linear.FEW, 0)])
-def test_a_packed_layer_is_the_plain_one_to_every_order(rows, copies):
+@pytest.mark.parametrize(("rows", "copies"), [(3, 2), (onednn.FEW, 0)])
+def test_a_layer_by_onednn_is_f_linear_to_every_order(rows, copies):
     """Many rows need no layout that is kept."""
     weight, bias, x = draw(40, 24).float(), draw(40).float(), draw(1, rows, 24).float()
     x.requires_grad_()
-    plain = linear.frozen_linear(weight, bias, pack=False)
-    packed = linear.frozen_linear(weight, bias, pack=True)
-    assert packed.bytes == 0
+    expected, fast = Linear(weight, bias), onednn.OneDNNLinear(weight, bias)
+    assert fast.bytes == 0
     found = []
-    for layer in (plain, packed):
+    for layer in (expected, fast):
         orders = [layer(x)]
         for _ in range(3):
             (gradient,) = torch.autograd.grad(orders[-1].pow(3).sum(), x, create_graph=True)
@@ -296,38 +301,34 @@ def test_a_packed_layer_is_the_plain_one_to_every_order(rows, copies):
         found.append(orders)
     for ours, theirs in zip(found[1], found[0], strict=True):
         assert (ours - theirs).norm() < 1e-5 * theirs.norm()
-    assert packed.bytes == copies * 4 * 40 * 24
+    assert fast.bytes == copies * 4 * 40 * 24
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert packed(x).dtype == torch.bfloat16
-    kept = linear.frozen_linear(weight.double(), bias.double(), pack=True)
-    assert isinstance(kept, functools.partial)
+        assert fast(x).dtype == torch.bfloat16
 
 
-def test_no_transpose_is_packed_where_no_gradient_passes(
+def test_no_transpose_is_prepacked_where_no_gradient_passes(
     make_clip, make_model, make_batch, monkeypatch
 ):
     torch.set_default_dtype(torch.float32)
-    monkeypatch.setattr(linear, "FEW", 1000)  # more rows than any layer gets here
+    monkeypatch.setattr(onednn, "FEW", 1000)  # more rows than any layer gets here
     clip = make_clip()
-    packed = FrozenCLIP(clip.model, clip.text.tokenizer, packed="on")
+    fast = FrozenCLIP(clip.model, clip.text.tokenizer, onednn="on")
     images = make_batch().images
-    packed.encode_image(images)
-    straight = 4 * 12 * packed.image_width**2 * packed.image_depth  # bytes
-    assert packed.packed_bytes == straight
-    make_model("coop", packed)(images).logits.sum().backward()
-    text = 4 * 12 * packed.text_width**2 * packed.text_depth
-    assert packed.packed_bytes == straight + 2 * text
+    fast.encode_image(images)
+    straight = 4 * 12 * fast.image_width**2 * fast.image_depth  # bytes
+    assert fast.onednn_bytes == straight
+    make_model("coop", fast)(images).logits.sum().backward()
+    text = 4 * 12 * fast.text_width**2 * fast.text_depth
+    assert fast.onednn_bytes == straight + 2 * text
 
 
 @pytest.mark.slow
-def test_steps_of_packed_layers_are_the_plain_ones(
-    any_learner, any_trainer, make_step, monkeypatch
-):
-    """Two steps' gradients in single precision, the only one that packs; images are many rows."""
-    monkeypatch.setattr(linear, "FEW", 50)
+def test_steps_by_onednn_are_those_of_f_linear(any_learner, any_trainer, make_step, monkeypatch):
+    """Two steps' gradients in single precision, the only one for oneDNN; images are many rows."""
+    monkeypatch.setattr(onednn, "FEW", 50)
     pair = any_learner, any_trainer
-    (_, packed), (_, plain) = make_step(*pair, "on"), make_step(*pair, "off")
-    for ours, theirs in zip(packed, plain, strict=True):
+    (_, fast), (_, slow) = make_step(*pair, "on"), make_step(*pair, "off")
+    for ours, theirs in zip(fast, slow, strict=True):
         ours, theirs = (torch.cat([v.flatten() for v in d.values()]) for d in (ours, theirs))
         assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
 
@@ -337,19 +338,30 @@ def make_step(make_clip, make_batch, make_model, make_trainer):
     torch.set_default_dtype(torch.float32)
     clip = make_clip()
 
-    def make(learner: str, trainer: str, packed: str):
-        own = FrozenCLIP(clip.model, clip.text.tokenizer, packed=packed)
-        assert (own.text.blocks[0].up.__class__ is linear.PackedLinear) == (packed == "on")
+    def make(learner: str, trainer: str, mode: str):
+        own = FrozenCLIP(clip.model, clip.text.tokenizer, onednn=mode)
+        assert isinstance(own.text.parts[0].up, onednn.OneDNNLinear) == (mode == "on")
         return stepped(make_trainer(trainer, make_model(learner, own, NAMES)), make_batch(6))
 
     return make
 
 
-def test_layers_are_packed_only_where_it_pays_and_is_right(monkeypatch):
-    monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: False)
-    assert not linear.packs("auto") and linear.packs("on")
-    monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: True)
-    assert linear.packs("auto") and not linear.packs("off")
+def test_onednn_applies_only_where_it_pays_and_is_right(monkeypatch):
+    monkeypatch.setattr(onednn, "_is_amd_with_avx512", lambda: False)
+    cpu = torch.device("cpu")
+    assert not onednn.applies("auto", "fp32", cpu) and onednn.applies("on", "fp32", cpu)
+    monkeypatch.setattr(onednn, "_is_amd_with_avx512", lambda: True)
+    assert onednn.applies("auto", "fp32", cpu) and not onednn.applies("off", "fp32", cpu)
+    assert not onednn.applies("on", "bf16", cpu)
+    assert not onednn.applies("on", "fp32", torch.device("cuda"))
+    monkeypatch.setattr(onednn, "_is_right", lambda: False)
+    assert not onednn.applies("on", "fp32", cpu)
+
+
+def test_layers_in_double_precision_stay_as_they_are(pair):
+    clip, _ = pair
+    onednn.use_onednn(clip.text.parts)
+    assert type(clip.text.parts[0].up) is Linear
 
 
 def wrong_output(run, layer, x, transposed, bias):
@@ -365,11 +377,11 @@ def missing(run, layer, x, transposed, bias):
 
 
 @pytest.mark.parametrize("mistake", [wrong_output, wrong_derivative, missing])
-def test_no_layer_is_packed_where_the_check_fails(mistake, monkeypatch):
-    right = linear._packing_is_right.__wrapped__
+def test_onednn_does_not_apply_where_the_check_fails(mistake, monkeypatch):
+    right = onednn._is_right.__wrapped__
     assert right()
-    run = functools.partial(mistake, linear.PackedLinear.run)
-    monkeypatch.setattr(linear.PackedLinear, "run", lambda *given: run(*given))
+    run = functools.partial(mistake, onednn.OneDNNLinear.run)
+    monkeypatch.setattr(onednn.OneDNNLinear, "run", lambda *given: run(*given))
     assert not right()
 
 

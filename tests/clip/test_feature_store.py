@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.clip.fast.store import FeatureStore, key_of
+from softprompt.core.clip.fast.store import FeatureStore, file_of, key_of
 from softprompt.core.clip.fingerprint import model_fingerprint
 from softprompt.core.clip.frozen import NOTHING
 from softprompt.core.data.batches import Batches
@@ -50,7 +50,7 @@ def test_the_least_recently_used_go_first(tmp_path):
     store = FeatureStore(tmp_path, limit=3.5 / 1024)
     for number in range(3):
         store.put(key_of(number), megabyte)
-        os.utime(store._file(key_of(number)), (number, number))
+        os.utime(file_of(tmp_path, key_of(number)), (number, number))
     assert FeatureStore(tmp_path).get(key_of(0)) is not None  # used now
     store.put(key_of(3), megabyte)
     left = FeatureStore(tmp_path)

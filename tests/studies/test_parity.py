@@ -52,7 +52,7 @@ def test_an_official_run_is_reproduced(name, packed, recipe, monkeypatch):
     monkeypatch.setattr(linear, "_is_amd_with_avx512", lambda: packed)
     replay = Replay(record(name), recipe)
     worst = replay.run()
-    assert (replay.clip.packed_bytes > 0) == packed
+    assert (replay.clip.onednn_bytes > 0) == packed
     gate = worst.pop("gradient of the vnet", 0.0)
     assert max(worst.values()) <= TOLERANCE and gate <= GATE_TOLERANCE, worst
     assert {"logits", "loss", "rate", "parameter", "gradient of the model"} <= set(worst)

@@ -1,4 +1,10 @@
-"""Every exact shortcut of the computation, each with a slow counterpart in the tests.
+"""The fast paths: each computes what its slow counterpart does, and decides where it applies.
 
-May import: base, prompts, and the rest of clip.
+* ``onednn``: a frozen tower's linear layers by oneDNN, with prepacked weights.
+* ``ragged``: the text tower without padding, a shared start computed once.
+* ``chunked``: encoding within a limit of memory, recomputed for gradients.
+* ``sharded``: encoding divided among processes.
+* ``store``: features that were computed before.
+
+``taken`` says which of them a run takes. May import: base, prompts, and the towers.
 """

@@ -1,42 +1,61 @@
-"""The linear layers of a frozen tower, through whichever library is the faster one for them.
+"""The linear layers of a frozen tower by oneDNN, which on some CPUs is faster than F.linear.
 
-On some CPUs oneDNN is faster than what PyTorch calls. It lays a weight out for itself in each call,
-which is little beside the product of many rows; for few rows the layout is kept, since the weight
-never changes. That costs a copy of the weight, and another one of its transpose where gradients
-pass.
+oneDNN lays a weight out for itself in each call, which costs little beside the product of many
+rows; for few rows the layout is kept (prepacked), since the weight never changes. That costs a copy
+of the weight, and another one of its transpose where gradients pass.
+
+Exact up to rounding, in outputs and derivatives of every order, which is verified once a process
+before any layer is replaced. Slow counterpart: ``Linear``, which is ``F.linear``.
 """
 
-from collections.abc import Callable
-from functools import cache, cached_property, partial
+from collections.abc import Callable, Iterable
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from softprompt.core.clip.towers.block import Block, Linear
 
 # A bias that leaks into a derivative is no larger than this, so what it leaks into must be small.
 SMALL = 1e-3
 FEW = 128  # rows; with more, a kept layout saves less than a tenth of the time
 
 
-def frozen_linear(weight: Tensor, bias: Tensor, pack: bool) -> Callable[[Tensor], Tensor]:
-    """Return ``x -> x weight^T + bias``, for a weight that never changes."""
-    if pack and weight.device.type == "cpu" and weight.dtype == torch.float32:
-        return PackedLinear(weight, bias)
-    return partial(F.linear, weight=weight, bias=bias)
+def applies(mode: str, precision: str, device: torch.device) -> bool:
+    """Whether to multiply by oneDNN: "on" wherever it is right, "auto" where it also pays.
+
+    On AMD processors with AVX-512, which PyTorch's own library does not use there, it was measured
+    at 1.2 and at 2.2 times the speed, on one without at a tenth more, and on Intel's at no gain. A
+    rule by measurement could change from one day to the next, and with it the last bits of every
+    result.
+    """
+    if precision != "fp32" or device.type != "cpu":
+        return False
+    return (mode == "on" or mode == "auto" and _is_amd_with_avx512()) and _is_right()
 
 
-class PackedLinear:
+def use_onednn(blocks: Iterable[Block]) -> None:
+    """Replace the linear layers of some blocks, as far as they hold fp32 on the CPU."""
+    for block in blocks:
+        for name, layer in list(vars(block).items()):
+            if type(layer) is Linear and layer.weight.dtype == torch.float32:
+                setattr(block, name, OneDNNLinear(layer.weight, layer.bias))
+
+
+def prepacked_bytes(blocks: Iterable[Block]) -> int:
+    """Return the bytes of the copies of weights that some blocks keep for oneDNN."""
+    layers = [part for block in blocks for part in vars(block).values()]
+    return sum(layer.bytes for layer in layers if isinstance(layer, OneDNNLinear))
+
+
+class OneDNNLinear(Linear):
     """A linear layer by oneDNN, which keeps its weight's layout once it is used for few rows."""
-
-    def __init__(self, weight: Tensor, bias: Tensor):
-        self.weight = weight
-        self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
         if torch.is_autocast_enabled("cpu") or x.dtype != torch.float32:
-            return F.linear(x, self.weight, self.bias)
-        return _Packed.apply(x, self, False, self.bias)
+            return super().__call__(x)
+        return _Product.apply(x, self, False, self.bias)
 
     def run(self, x: Tensor, transposed: bool, bias: Tensor | None) -> Tensor:
         """Return ``x weight^T + bias``, or ``x weight``."""
@@ -48,7 +67,7 @@ class PackedLinear:
 
     @property
     def bytes(self) -> int:
-        """What the copies take that have been made so far."""
+        """The bytes of the copies made so far."""
         made = [self.__dict__.get(name) for name in ("_straight", "_transposed")]
         return sum(copy.numel() * copy.element_size() for copy in made if copy is not None)
 
@@ -61,8 +80,8 @@ class PackedLinear:
         return torch.ops.mkldnn._reorder_linear_weight(self.weight.T.contiguous())
 
 
-class _Packed(torch.autograd.Function):
-    """Times the weight or its transpose; either is the other's gradient, so every order is there.
+class _Product(torch.autograd.Function):
+    """Multiplication by the weight or its transpose; either is the other's gradient, to any order.
 
     The bias belongs to the layer's output alone: no gradient of any order contains it.
     """
@@ -73,24 +92,13 @@ class _Packed(torch.autograd.Function):
         return layer.run(x, transposed, bias)
 
     @staticmethod
-    def backward(ctx, gradient):
-        return _Packed.apply(gradient, ctx.layer, not ctx.transposed, None), None, None, None
-
-
-def packs(packed: str) -> bool:
-    """Whether to pack: "on", wherever it is right; "auto", where it is known to pay as well.
-
-    On AMD processors with AVX-512, which PyTorch's own library does not use there, it was measured
-    at 1.2 and at 2.2 times the speed, on one without at a tenth more, and at nothing on Intel's. A
-    rule by measurement could fall one way today and the other way tomorrow, and with it the last
-    bits of every result.
-    """
-    pays = packed == "on" or packed == "auto" and _is_amd_with_avx512()
-    return pays and _packing_is_right()
+    def backward(ctx, *gradients):
+        (gradient,) = gradients
+        return _Product.apply(gradient, ctx.layer, not ctx.transposed, None), None, None, None
 
 
 def _is_amd_with_avx512() -> bool:
-    """As Linux says it; elsewhere no."""
+    """Read the processor's kind from Linux; elsewhere it is none of these."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -100,29 +108,29 @@ def _is_amd_with_avx512() -> bool:
 
 
 @cache
-def _packing_is_right() -> bool:
-    """Whether a packed layer has the output and the derivatives of a plain one."""
+def _is_right() -> bool:
+    """Whether oneDNN's layer has the output and the derivatives of ``F.linear``."""
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
         few, many, weight, bias = (
             torch.randn(shape, generator=generator, dtype=torch.float32)
             for shape in ((FEW // 2, 256), (FEW, 256), (128, 256), (128,))
         )
-        plain = partial(F.linear, weight=weight, bias=bias)
+        expected = Linear(weight, bias)
         try:
-            packed = PackedLinear(weight, bias)
+            layer = OneDNNLinear(weight, bias)
             pairs = [
                 pair
                 for x in (few, many)
-                for pair in zip(_orders(packed, x), _orders(plain, x), strict=True)
+                for pair in zip(_orders(layer, x), _orders(expected, x), strict=True)
             ]
         except (AttributeError, RuntimeError):  # a build without oneDNN
             return False
-    return all((ours - theirs).norm() <= 1e-5 * theirs.norm() for ours, theirs in pairs)
+    return all(bool((a - b).norm() <= 1e-5 * b.norm()) for a, b in pairs)
 
 
 def _orders(layer: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
-    """The output and the first three derivatives, each scaled down to the size of ``SMALL``."""
+    """Return the output and the first three derivatives, each scaled down to ``SMALL``."""
     x = x.clone().requires_grad_()
     found = [layer(x)]
     for _ in range(3):

@@ -1,8 +1,8 @@
-"""Features that were computed before, in memory and in a folder, by all that they depend on.
+"""Features that were computed before, in memory and in a folder, keyed by all they depend on.
 
-A key says everything that decides a feature, so what is found under it is what would be computed.
-Any number of processes may use one folder at once: a file appears whole or not at all, and one
-that has gone meanwhile, or is damaged, is computed again.
+Exact to the bit: a key holds everything that decides a feature, so a stored feature is the one that
+would be computed. Slow counterpart: computing it. Any number of processes may use one folder at
+once: a file appears whole or not at all, and a removed or damaged one is computed again.
 """
 
 import hashlib
@@ -12,29 +12,37 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import GIGABYTE, write_atomically
 
 SUFFIX = ".safetensors"
-GIGABYTE = 2**30
-MEMORY = GIGABYTE  # bytes that also stay in memory
+MEMORY = GIGABYTE  # bytes of features that are kept in memory as well
 ABANDONED = 3600  # seconds after which a half-written file is one of a process that died
-CHECKS = 50  # how often the folder's size is looked at while it is written once over
+CHECKS = 50  # of the folder's size while as much as its limit is written
 
 
-def key_of(*parts) -> str:
-    """Return a name for tensors that these numbers, texts and tuples of them decide."""
+def applies(folder: str, several: bool) -> bool:
+    """Whether features are stored: in a folder if there is one, in memory for several runs.
+
+    Not by several processes: one that found a feature would skip an all_gather that others wait in.
+    """
+    return parallel.world_size() == 1 and (several or bool(folder))
+
+
+def key_of(*parts: object) -> str:
+    """Return a key for features that depend on these numbers, strings and tuples of them."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def read_tensors(file: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a safetensors file, or None where there is no whole one."""
+    """Return the tensors of a safetensors file, or None if it is missing or damaged."""
     try:
         return load(file.read_bytes())
     except (OSError, SafetensorError):
@@ -42,23 +50,23 @@ def read_tensors(file: Path) -> dict[str, Tensor] | None:
 
 
 class FeatureStore:
-    """A tensor for each key; the least recently used ones go first where space is short."""
+    """A tensor for each key; beyond the limit the least recently used are removed first."""
 
     def __init__(self, folder: Path | None = None, limit: float = 10.0):
         """Open it.
 
         Args:
-            folder: where the features stand; None: in memory alone.
+            folder: where the features are kept; None: in memory alone.
             limit: gigabytes that the folder may take.
         """
         self.folder = folder
         self.limit = limit * GIGABYTE
         self._memory: OrderedDict[str, Tensor] = OrderedDict()
         self._in_memory = 0
-        self._unchecked = self.limit  # bytes written since the folder's size was looked at
+        self._unchecked = self.limit  # bytes written since the folder's size was checked
 
     def remembered(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Return what stands under a key, or else compute it and put it there."""
+        """Return the tensor of a key; compute and store it if there is none."""
         found = self.get(key)
         if found is None:
             found = compute()
@@ -66,13 +74,13 @@ class FeatureStore:
         return found
 
     def get(self, key: str) -> Tensor | None:
-        """Return what stands under a key, on the CPU, or None."""
+        """Return the tensor of a key, on the CPU, or None."""
         if key in self._memory:
             self._memory.move_to_end(key)
             return self._memory[key]
         if self.folder is None:
             return None
-        file = self._file(key)
+        file = file_of(self.folder, key)
         found = (read_tensors(file) or {}).get("features")
         if found is None:
             return None
@@ -82,7 +90,7 @@ class FeatureStore:
         return found
 
     def put(self, key: str, features: Tensor) -> None:
-        """Put a tensor under a key.
+        """Store a tensor.
 
         Raises:
             UserError: the folder cannot be written to.
@@ -92,20 +100,15 @@ class FeatureStore:
         if self.folder is None:
             return
         content = save({"features": features})
-        file = self._file(key)
-        partial = file.with_suffix(f".{uuid4().hex}.partial")
+        file = file_of(self.folder, key)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(file)
+            write_atomically(file, content)
             self._unchecked += len(content)
             if self._unchecked > self.limit / CHECKS:
-                self._trim()
+                self._trim(self.folder)
         except OSError as error:
             raise UserError(f"CACHE.DIR {self.folder} cannot be written to: {error}") from None
-
-    def _file(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}{SUFFIX}"
 
     def _keep(self, key: str, features: Tensor) -> None:
         if key in self._memory:
@@ -116,18 +119,18 @@ class FeatureStore:
             _, dropped = self._memory.popitem(last=False)
             self._in_memory -= dropped.nbytes
 
-    def _trim(self) -> None:
-        """Remove the files that were not used for longest, until the rest fits."""
+    def _trim(self, folder: Path) -> None:
+        """Remove the least recently used files until the rest is within the limit."""
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                self._remove_oldest()
-        except Timeout:  # another process is at it
+            with FileLock(folder / ".lock", timeout=0):
+                self._remove_oldest(folder)
+        except Timeout:  # another process does it
             return
         self._unchecked = 0
 
-    def _remove_oldest(self) -> None:
+    def _remove_oldest(self, folder: Path) -> None:
         used, files = 0, []
-        for file in self.folder.glob("??/*"):
+        for file in folder.glob("??/*"):
             try:
                 status = file.stat()
             except FileNotFoundError:  # renamed by its writer
@@ -142,3 +145,7 @@ class FeatureStore:
                 break
             file.unlink(missing_ok=True)
             used -= size
+
+
+def file_of(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}{SUFFIX}"

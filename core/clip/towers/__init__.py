@@ -1,4 +1,4 @@
-"""CLIP's towers, run with prompts: the image's and the text's.
+"""CLIP's text and image towers, run with prompts put in; they know of no fast path.
 
-May import: base, prompts, and the rest of clip.
+May import: base, prompts.
 """

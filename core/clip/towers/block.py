@@ -1,37 +1,50 @@
-"""open_clip's residual attention block in parts, to be run on fewer tokens than it reads."""
+"""open_clip's residual attention block taken apart, to be run on fewer tokens than it reads."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softprompt.core.clip.fast.onednn import PackedLinear, frozen_linear
-
 QUICK = 1.702  # QuickGELU(x) = x sigmoid(1.702 x) = silu(1.702 x) / 1.702
+
+
+class Linear:
+    """``x weight^T + bias``, whose weight never changes."""
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        self.weight = weight
+        self.bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
 
 
 class Block:
     """Reads the modules of a ``ResidualAttentionBlock`` and changes nothing.
 
-    What lies outside the attention works on each token alone, in tensors of any shape
-    ``(..., width)``; who attends to whom is the caller's affair. QuickGELU's constant moves into
-    the vectors around it, which leaves one operation of five.
+    All but the attention works on each token alone, in tensors of any shape ``(..., width)``; the
+    caller decides who attends to whom. QuickGELU's constant moves into the vectors around it,
+    which leaves one operation of five.
     """
 
-    def __init__(self, module: nn.Module, pack: bool):
-        linear = partial(frozen_linear, pack=pack)
+    def __init__(self, module: Any):
         attention, mlp = module.attn, module.mlp
-        width = attention.embed_dim
+        width: int = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        self.heads = attention.num_heads
-        self.norm_1, self.norm_2 = module.ln_1, module.ln_2
-        self.scale_1, self.scale_2 = module.ls_1, module.ls_2
-        self.in_projection = linear(weight, bias)
-        self.query = linear(weight[:width], bias[:width])
-        self.key_value = linear(weight[width:], bias[width:])
-        self.out_projection = linear(attention.out_proj.weight, attention.out_proj.bias)
-        self.activation, gain = mlp.gelu, 1.0
+        self.heads: int = attention.num_heads
+        self.norm_1: Callable[[Tensor], Tensor] = module.ln_1
+        self.norm_2: Callable[[Tensor], Tensor] = module.ln_2
+        self.scale_1: Callable[[Tensor], Tensor] = module.ls_1
+        self.scale_2: Callable[[Tensor], Tensor] = module.ls_2
+        self.in_projection = Linear(weight, bias)
+        self.query = Linear(weight[:width], bias[:width])
+        self.key_value = Linear(weight[width:], bias[width:])
+        self.out_projection = Linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.activation: Callable[[Tensor], Tensor] = mlp.gelu
+        gain = 1.0
         if _is_quick(module):
             self.activation, gain = F.silu, QUICK
             self.norm_2 = partial(
@@ -42,8 +55,8 @@ class Block:
                 eps=module.ln_2.eps,
             )
         self.share = 1 / gain  # of the MLP's output
-        self.up = linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
-        self.down = linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
+        self.up = Linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
+        self.down = Linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
 
     def __call__(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return ``x`` ``(rows, tokens, width)`` after the block."""
@@ -68,35 +81,18 @@ class Block:
         return x.unflatten(-1, (parts, self.heads, -1))
 
     def finished(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Return the block's output for tokens ``x`` from what they attended to."""
+        """Return the block's output for tokens ``x`` and what they attended to."""
         x = x + self.scale_1(self.out_projection(attended))
         hidden = self.activation(self.up(self.norm_2(x)))
         return torch.add(x, self.scale_2(self.down(hidden)), alpha=self.share)
 
 
-def packed_bytes(blocks: list) -> int:
-    """Return what the packed copies of some blocks' weights take."""
-    layers = [part for block in blocks for part in vars(block).values()]
-    return sum(layer.bytes for layer in layers if isinstance(layer, PackedLinear))
-
-
-def _is_quick(module: nn.Module) -> bool:
-    """Whether the MLP is one that QuickGELU's constant can be moved through."""
-    from open_clip.transformer import LayerNorm, QuickGELU
-
-    plain = type(module.ln_2) is LayerNorm and type(module.ls_2) is nn.Identity
-    return plain and type(module.mlp.gelu) is QuickGELU
-
-
-def blocks_of(modules: nn.ModuleList, pack: bool = False) -> list[Block] | None:
-    """Return the blocks in parts, or None where they are not open_clip's plain ones.
-
-    ``pack`` lays their weights out for oneDNN; see ``linear.py``.
-    """
+def blocks_of(modules: Sequence[nn.Module]) -> list[Block]:
+    """Return the modules taken apart, or [] unless all are open_clip's ordinary blocks."""
     from open_clip.transformer import ResidualAttentionBlock
 
-    plain = all(type(m) is ResidualAttentionBlock and not hasattr(m, "ln_1_kv") for m in modules)
-    return [Block(module, pack) for module in modules] if plain else None
+    ordinary = all(type(m) is ResidualAttentionBlock and not hasattr(m, "ln_1_kv") for m in modules)
+    return [Block(module) for module in modules] if ordinary else []
 
 
 def attend(
@@ -106,3 +102,11 @@ def attend(
     q, k, v = (each.transpose(1, 2) for each in (q, k, v))
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return attended.transpose(1, 2).flatten(2)
+
+
+def _is_quick(module: Any) -> bool:
+    """Whether QuickGELU's constant can be moved through the block's MLP."""
+    from open_clip.transformer import LayerNorm, QuickGELU
+
+    movable = type(module.ln_2) is LayerNorm and type(module.ls_2) is nn.Identity
+    return movable and type(module.mlp.gelu) is QuickGELU

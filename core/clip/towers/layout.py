@@ -1,4 +1,6 @@
-"""Where a sentence's context vectors and class name stand."""
+"""Lay out sentences: the places of their context vectors and class names."""
+
+from collections.abc import Sequence
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.towers.tokens import Tokens
@@ -7,9 +9,9 @@ POSITIONS = ("end", "middle", "front")
 
 
 def lay_out(
-    tokens: Tokens, classnames, template: str, n_context: int, position: str
+    tokens: Tokens, classnames: Sequence[str], template: str, n_context: int, position: str
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Return each class's ids, without those around them, and its context vectors' places there.
+    """Return each class's words as ids, and the places of its context vectors among them.
 
     The places are those of the first ``n_context`` tokens; an "X" there is any word of a single
     token. A sentence is tokenized whole, with the name last, before a name is moved: a
@@ -44,7 +46,7 @@ def lay_out(
 
 
 def _with_placeholders(template: str, n_context: int, tokens: Tokens) -> str:
-    """Return ``template`` with a placeholder for each of the X that its context starts with."""
+    """Return ``template`` with a placeholder for each leading X of its context."""
     words = template.split(" ")
     for index in range(min(n_context, len(words))):
         if words[index] != "X":
@@ -61,7 +63,7 @@ def _check_places(
     n_context: int,
     position: str,
 ) -> None:
-    """Refuse places that do not hold the same tokens for all classes."""
+    """Raise ``UserError`` unless the places hold the same tokens for all classes."""
     before = before.rstrip()
     if n_context > len(fixed):
         raise UserError(

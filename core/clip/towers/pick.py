@@ -1,24 +1,26 @@
-"""Which walker goes with a model: decided by what its modules are, never by names."""
+"""Choose the walker of a model's towers, by the types of its modules and never by names."""
+
+from typing import Any
 
 from torch import nn
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.clip.towers.native import NativeVision
-from softprompt.core.clip.towers.plain import PlainVision
 from softprompt.core.clip.towers.text import TextTower
-from softprompt.core.clip.towers.timm_eva import EvaVision
-from softprompt.core.clip.towers.timm_vit import TimmVision
+from softprompt.core.clip.towers.vision import (
+    EvaVisionTower,
+    FixedVisionTower,
+    NativeVisionTower,
+    TimmVisionTower,
+    VisionTower,
+)
 
 POOLS = ("argmax", "eos", "last")
 
 
-def image_tower(
-    visual: nn.Module, pack: bool = False
-) -> NativeVision | TimmVision | EvaVision | PlainVision:
+def image_tower(visual: nn.Module) -> VisionTower:
     """Return the walker of an open_clip model's image tower.
 
-    A tower that is known but has no place for prompts is run whole. ``pack`` lays the weights of
-    open_clip's own out for oneDNN.
+    A tower that is known but has no place for prompts is run whole.
 
     Raises:
         UserError: it is none of open_clip's towers.
@@ -30,25 +32,25 @@ def image_tower(
     from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 
     timm_steps = ("forward", "forward_features", "forward_head")
-    if _is_plainly(visual, VisionTransformer, "forward"):
-        return NativeVision(visual, pack)
+    if _keeps(visual, VisionTransformer, "forward"):
+        return NativeVisionTower(visual)
     if isinstance(visual, TimmModel):
         trunk = visual.trunk
-        if _is_plainly(trunk, TimmVisionTransformer, *timm_steps):
-            return TimmVision(visual)
+        if _keeps(trunk, TimmVisionTransformer, *timm_steps):
+            return TimmVisionTower(visual)
         # In mixed mode each block has a table of rotations of its own, learned for the patches.
-        if _is_plainly(trunk, Eva, *timm_steps) and not getattr(trunk, "rope_mixed", False):
-            return EvaVision(visual)
+        if _keeps(trunk, Eva, *timm_steps) and not getattr(trunk, "rope_mixed", False):
+            return EvaVisionTower(visual)
     if isinstance(visual, TimmModel | ModifiedResNet | VisionTransformer):
-        return PlainVision(visual)
+        return FixedVisionTower(visual)
     raise UserError(
         f"this backbone's image tower ({type(visual).__name__}) is not supported; supported are "
         "the towers of open_clip's models"
     )
 
 
-def text_tower(model: nn.Module, tokenizer, pack: bool = False) -> TextTower:
-    """Return the walker of an open_clip model's text tower; ``pack`` is as above.
+def text_tower(model: Any, tokenizer: Any, kind: type[TextTower] = TextTower) -> TextTower:
+    """Return the walker, a ``kind``, of an open_clip model's text tower.
 
     Raises:
         UserError: it cannot be prompted exactly.
@@ -59,24 +61,24 @@ def text_tower(model: nn.Module, tokenizer, pack: bool = False) -> TextTower:
 
     if isinstance(model, CoCa):
         raise _refusal("CoCa", "its feature is that of a token behind the padding")
-    if isinstance(model, CLIP):  # the tower's modules stand on the model itself
-        modules, pool, end_id = model, model.text_pool_type, getattr(model, "text_eos_id", None)
-    elif isinstance(model, CustomTextCLIP) and _is_plainly(
-        model.text, TextTransformer, "forward", "_embeds"
-    ):
-        modules, pool, end_id = model.text, model.text.pool_type, model.text.eos_id
+    text: Any = getattr(model, "text", None)
+    modules: Any = model
+    if isinstance(model, CLIP):  # the tower's modules are the model's own
+        pool, end_id = modules.text_pool_type, getattr(model, "text_eos_id", None)
+    elif isinstance(model, CustomTextCLIP) and _keeps(text, TextTransformer, "forward", "_embeds"):
+        modules, pool, end_id = text, text.pool_type, text.eos_id
     else:
-        kind = type(getattr(model, "text", model)).__name__
-        raise _refusal(kind, "it is not open_clip's own text transformer")
+        found = type(model if text is None else text).__name__
+        raise _refusal(found, "it is not open_clip's own text transformer")
     if getattr(modules, "cls_emb", None) is not None or getattr(modules, "use_pad_mask", False):
         raise _refusal("TextTransformer", "it masks by sentence or adds a token behind the padding")
     if pool not in POOLS:
         raise _refusal("TextTransformer", f"it pools by {pool!r}, not by {', '.join(POOLS)}")
-    return TextTower(modules, pool, end_id, tokenizer, pack)
+    return kind(modules, pool, end_id, tokenizer)
 
 
-def _is_plainly(module: nn.Module, cls: type, *methods: str) -> bool:
-    """Whether ``module`` is a ``cls`` whose subclass, if any, leaves these methods as they are."""
+def _keeps(module: nn.Module, cls: type, *methods: str) -> bool:
+    """Whether ``module`` is a ``cls`` that has inherited these methods unchanged."""
     return isinstance(module, cls) and all(
         getattr(type(module), name) is getattr(cls, name) for name in methods
     )

@@ -1,28 +1,38 @@
-"""Words as ids, in the same way for every tokenizer that open_clip has."""
+"""Split texts into token ids, in the same way for each of open_clip's tokenizers."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from softprompt.core.base.errors import UserError
 
-# Words that can hold the place of a context vector; a tokenizer's first that is a single token is
-# taken. In CLIP's it is "X", as in CoOp's code.
+# Words that can hold the place of a context vector: the first that is a single token for the
+# tokenizer. For CLIP's it is "X", as in CoOp's code.
 PLACEHOLDERS = ("X", "a", "the", "of", "in")
-KEPT = 20_000  # texts whose ids are kept, at most
+CACHED = 20_000  # texts whose ids are cached, at most
 
 
 class Tokens:
-    """What a tokenizer makes of a sentence: leading ids, the words' ids, an end and padding.
+    """A tokenizer's rows taken apart: leading ids, the words' ids, an end and padding.
 
-    Only ``tokenizer(texts, context_length)``, which returns rows of ids, is used. What stands
-    around the words is read off the rows of the empty sentence and of one word, so byte-pair and
+    Only ``tokenizer(texts, context_length)``, which returns rows of ids, is used. The ids around
+    the words are read off the rows of the empty sentence and of one word, so byte-pair and
     sentencepiece tokenizers, with and without a start token, need no case of their own.
     """
 
-    def __init__(self, tokenizer, length: int):
+    def __init__(self, tokenizer: Any, length: int):
+        """Read the ids around the words.
+
+        Args:
+            length: the tower's context length.
+
+        Raises:
+            UserError: the words do not come between a fixed start and a fixed end.
+        """
         self.tokenizer = tokenizer
         self.length = length
-        self._kept: dict[str, list[int]] = {}  # meta-learning asks for its names in every task
-        # One place more than the tower reads, so that a sentence too long is seen to be so.
+        self._cache: dict[str, list[int]] = {}  # meta-learning asks for its names in every task
+        # One place more than the tower reads, so that a sentence that is too long is recognized.
         empty, word = tokenizer(["", "a"], length + 1).tolist()
         same = [a == b for a, b in zip(empty, word, strict=True)]
         self.start = same.index(False)  # the number of leading ids
@@ -33,15 +43,15 @@ class Tokens:
                 "start and a fixed end, so no context vectors can be put among them"
             )
 
-    def words(self, texts: list[str]) -> list[list[int]]:
-        """Return each text's ids, without those around them; of one too long, too many to fit."""
-        found = {text: self._kept[text] for text in texts if text in self._kept}
+    def words(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text's words; of a text that is too long, too many to fit."""
+        found = {text: self._cache[text] for text in texts if text in self._cache}
         new = [text for text in dict.fromkeys(texts) if text not in found]
         if new:
             rows = map(self._stripped, self.tokenizer(new, self.length + 1).tolist())
             found |= zip(new, rows, strict=True)
-            if len(self._kept) + len(new) <= KEPT:
-                self._kept |= {text: found[text] for text in new}
+            if len(self._cache) + len(new) <= CACHED:
+                self._cache |= {text: found[text] for text in new}
         return [found[text] for text in texts]
 
     def row(self, words: list[int]) -> list[int]:
@@ -49,9 +59,11 @@ class Tokens:
         return (self.lead + words + self.tail)[: self.length]
 
     def fit(self, words: list[int]) -> bool:
+        """Whether the tower can read so many words."""
         return self.start + len(words) + 1 <= self.length  # the end takes a place too
 
     def _stripped(self, row: list[int]) -> list[int]:
+        """Return a row's ids without those around the words."""
         words = row[self.start :]
         for count, token in enumerate(words):
             if token == self.tail[0] and words[count:] == self.tail[: len(words) - count]:
@@ -60,7 +72,7 @@ class Tokens:
 
     @cached_property
     def placeholder(self) -> str:
-        """A word that is one token wherever it stands among its like."""
+        """A word that is one token, also when it is repeated."""
         for word in PLACEHOLDERS:
             one, four = self.words([word, " ".join([word] * 4)])
             if len(one) == 1 and len(four) == 4:

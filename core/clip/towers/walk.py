@@ -1,30 +1,32 @@
-"""The walk through an image tower's blocks that every promptable one shares."""
+"""The walk through an image tower's blocks that all promptable towers share."""
 
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.prompts.base import Prompts
 
+Layer = Callable[[Tensor], Tensor]
+
 
 def walk(
     x: Tensor,
-    blocks: Iterable[nn.Module],
+    blocks: Iterable[Layer],
     prompts: Prompts,
-    norm: nn.Module,
-    call: Callable[[nn.Module, Tensor], Tensor] = lambda block, x: block(x),
+    norm: Layer,
+    call: Callable[[Layer, Tensor], Tensor] = lambda block, x: block(x),
 ) -> Tensor:
     """Return the image's tokens ``(batch, tokens, width)`` after the blocks, prompts cut off again.
 
-    The prompt stands behind the image's tokens and is gone before they are pooled, so class token,
-    average and attention pooling all see what they see without it.
+    The prompt is appended to the image's tokens and cut off before they are pooled, so class token,
+    average and attention pooling read just the tokens that they read without it.
 
     Args:
         x: the image's tokens as the first block gets them, ``(batch, tokens, width)``.
-        norm: what ``x`` went through last. It works on each token alone, so putting the prompt
-            through it by itself is exact.
+        norm: the last layer before the blocks. It works on each token alone, so applying it to the
+            prompt by itself is exact.
         call: runs one block.
 
     Raises:
@@ -42,6 +44,11 @@ def walk(
             x = _appended(x, tokens, prompts.deep_image[index - 1])
         x = call(block, x)
     return x[:, :tokens]
+
+
+def at_least_single(x: Tensor) -> Tensor:
+    """Return ``x`` in fp32 if its precision is lower."""
+    return x.float() if x.dtype.itemsize < 4 else x
 
 
 def _check(prompts: Prompts, depth: int, x: Tensor) -> None:
@@ -62,7 +69,3 @@ def _check(prompts: Prompts, depth: int, x: Tensor) -> None:
 def _appended(x: Tensor, tokens: int, vectors: Tensor) -> Tensor:
     """Return the first ``tokens`` of ``x``, followed by the prompt."""
     return torch.cat([x[:, :tokens], vectors.to(x.dtype).expand(len(x), -1, -1)], dim=1)
-
-
-def at_least_single(x: Tensor) -> Tensor:
-    return x.float() if x.dtype.itemsize < 4 else x

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from softprompt.core.clip.fast.onednn import PackedLinear
+from softprompt.core.clip.fast.onednn import OneDNNLinear
 from softprompt.core.clip.frozen import PRECISIONS
 
 STATUS = Path("/proc/self/status")
@@ -52,7 +52,7 @@ def gemm_limit(precision: str = "fp32") -> dict[str, float]:
         )
         runs = {"linear": partial(F.linear, x, weight, bias)}
         if device == "cpu" and torch.backends.mkldnn.is_available():
-            runs["packed"] = partial(PackedLinear(weight, bias), x)
+            runs["packed"] = partial(OneDNNLinear(weight, bias), x)
         if dtype is not None:
             runs[precision] = partial(F.linear, x.to(dtype), weight.to(dtype), bias.to(dtype))
         for name, run in runs.items():

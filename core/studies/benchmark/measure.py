@@ -139,7 +139,7 @@ def memory_row(
     """
     clip = build(variant, size, precision)
     free_unused()
-    before = resident() - clip.packed_bytes
+    before = resident() - clip.onednn_bytes
     reset_peak()
     case = Case(ROWS[row], clip, classes, pairs, size)
     for part in case.parts:
@@ -147,7 +147,7 @@ def memory_row(
     return {
         "peak": peak() / GIGABYTE,
         "loaded": before / GIGABYTE,
-        "packed": clip.packed_bytes / GIGABYTE,
+        "packed": clip.onednn_bytes / GIGABYTE,
     }
 
 

@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from softprompt.core.clip.fast.chunked import encode_text_chunked
+from softprompt.core.clip.fast.ragged import RaggedSentences
 from softprompt.core.clip.frozen import NOTHING, FrozenCLIP
 from softprompt.core.clip.images import Images
-from softprompt.core.clip.towers.native import NativeVision
+from softprompt.core.clip.towers.pick import text_tower
 from softprompt.core.clip.towers.text import Sentences, TextTower
+from softprompt.core.clip.towers.vision import NativeVisionTower
 from softprompt.core.clip.towers.walk import at_least_single
 from softprompt.core.prompts.base import Prompts
 
@@ -25,11 +28,11 @@ class ReferenceCLIP(FrozenCLIP):
             weights=clip.weights,
             precision=clip.precision,
             memory_limit=float("inf"),
-            packed="off",
+            onednn="off",
             device=clip.device,
         )
-        self.text.__class__ = ReferenceText
-        if isinstance(self.image, NativeVision):
+        self.text = text_tower(clip.model, clip.text.tokenizer, ReferenceText)
+        if isinstance(self.image, NativeVisionTower):
             self.image.blocks = list(self.image.visual.transformer.resblocks)
             self.image.pooled_block = None
 
@@ -39,6 +42,13 @@ class ReferenceCLIP(FrozenCLIP):
 
     def unprompted(self, images: Images) -> Tensor:
         return self.encode_image(images.images)
+
+    def encode_text(self, sentences: RaggedSentences, prompts: Prompts = NOTHING) -> Tensor:
+        def encode(sentences: Sentences, prompts: Prompts) -> Tensor:
+            with self._precision():
+                return at_least_single(self.text(sentences, prompts))
+
+        return encode_text_chunked(self.memory_limit, encode, self.text, sentences, prompts)
 
 
 class ReferenceText(TextTower):
