@@ -27,8 +27,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__
         + " Meta-training is that of configs/gram/meta_coop_tiny.yaml and meta_tiny.yaml, training "
-        "has the budget of configs/base/matrix.yaml. What is there already is not repeated, a run "
-        "that was cut off goes on.",
+        "has the budget of configs/base/matrix.yaml. A finished run is not repeated, one that was "
+        "cut off goes on.",
         epilog="example: python tools/gram_controls.py --output-dir output/controls --learners "
         "coop --seeds 1 --controls host full",
     )
@@ -41,7 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             help=f"of {', '.join(names)}; default: all",
         )  # fmt: skip
     parser.add_argument(
-        "--table", action="store_true", help="only print the tables of the runs that are there"
+        "--table", action="store_true", help="only print the tables of the finished runs"
     )
     return parser.parse_args(arguments)
 

@@ -18,8 +18,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         + " All pairs have one budget, that of configs/base/matrix.yaml; each learner's and each "
         "trainer's own options are those of configs/<name>/tiny.yaml (a trainer that has files by "
         "learner: configs/<name>/<learner>_tiny.yaml), or else its defaults. No pair is tuned. "
-        "Learners that train nothing, such as zeroshot, are evaluated once. A run "
-        "that is there already is not repeated, one that was cut off goes on.",
+        "Learners that train nothing, such as zeroshot, are evaluated once. A finished run "
+        "is not repeated, one that was cut off goes on.",
         epilog="example: python tools/matrix.py --output-dir output/matrix --learners coop maple "
         "--seeds 1 OPTIM.MAX_EPOCH 5",
     )
@@ -31,7 +31,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             f"--{what}", nargs="+", default=[], metavar="NAME", help="default: all registered"
         )
     parser.add_argument(
-        "--table", action="store_true", help="only print the table of the runs that are there"
+        "--table", action="store_true", help="only print the table of the finished runs"
     )
     return parse_with_pairs(parser, arguments)
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import gram_controls
 import pytest
@@ -21,8 +21,12 @@ from softprompt.core.meta.controls import (
     Training,
     cells_of,
     plan_controls,
+    summary_of,
 )
+from softprompt.core.meta.controls_table import controls_markdown
 from softprompt.core.protocols import worker
+from softprompt.core.protocols.driver import run_cells
+from softprompt.core.protocols.engines.engine import Engine
 
 
 def write(run: Training, base: float, new: float, shifted: float = 0.0):
@@ -136,3 +140,22 @@ def test_the_tables_are_means_over_seeds(tmp_path, capsys):
 def test_mistakes_end_in_a_line(options, line, tmp_path, capsys):
     assert gram_controls.main(["--output-dir", str(tmp_path), *options]) == 2
     assert re.search(line, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_meta_training_training_and_evaluations_run_one_after_another(tmp_path):
+    """The real cells of a control, each with less to do, on two workers."""
+    metas, runs = plan_controls(tmp_path, ["coop"], ["full", "film"], [1])
+    most = [run for run in runs if run.has_most_shots]
+    short = {"META.OUTER.STEPS": 2, "META.OUTER.VAL_FREQ": 2, "META.OUTER.VAL_TASKS": 2}
+    pairs = ("OPTIM.MAX_EPOCH", "5", "DATALOADER.TRAIN_X.BATCH_SIZE", "80", "TEST.MAX_IMAGES", "20")
+    cells = [
+        replace(cell, flags=cell.flags | short)
+        if cell.runner == META_TRAIN
+        else replace(cell, pairs=pairs)
+        for cell in cells_of(metas, most)
+    ]
+    assert run_cells(cells, Engine(jobs=2, threads=1), tmp_path, summary=summary_of) == {}
+    assert all(run.finished() for run in most)
+    table = controls_markdown(most)
+    assert "| GRAM: start and regulator |" in table and "| `coop`, full |" in table
