@@ -320,12 +320,11 @@ def test_no_transpose_is_packed_where_no_gradient_passes(
 
 
 @pytest.mark.slow
-def test_steps_of_packed_layers_are_the_plain_ones(
-    any_learner, any_trainer, make_step, monkeypatch
-):
+@pytest.mark.parametrize("trainer", ["erm", "prometar"])
+def test_steps_of_packed_layers_are_the_plain_ones(any_learner, trainer, make_step, monkeypatch):
     """Two steps' gradients in single precision, the only one that packs; images are many rows."""
     monkeypatch.setattr(linear, "FEW", 50)
-    pair = any_learner, any_trainer
+    pair = any_learner, trainer
     (_, packed), (_, plain) = make_step(*pair, "on"), make_step(*pair, "off")
     for ours, theirs in zip(packed, plain, strict=True):
         ours, theirs = (torch.cat([v.flatten() for v in d.values()]) for d in (ours, theirs))
