@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import train  # tools/ is on the path
 from safetensors.torch import load_file
 
 from softprompt.core.base.errors import UserError
@@ -93,26 +94,6 @@ MINE += ["DATASET.SUBSAMPLE_CLASSES", "base", "TEST.CLASSES", "(base, new)"]
 
 
 @pytest.fixture
-def train(root, tmp_path):
-    """Run ``tools/train.py`` in a process of its own, which knows nothing of this one's plugins."""
-
-    def train(*arguments, **environment) -> Path:
-        out = tmp_path / "run"
-        command = [sys.executable, root / "tools" / "train.py", "--output-dir", out, *arguments]
-        done = subprocess.run(
-            [*map(str, command), *MINE],
-            cwd=tmp_path,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return out
-
-    return train
-
-
-@pytest.fixture
 def installed(plugin_file, tmp_path) -> Path:
     """A folder that holds the plugin as an installed package, with its entry point."""
     plugin_file(PLUGIN, "my_package.py")
@@ -140,14 +121,26 @@ def assert_mine_trained(out: Path) -> None:
     assert trained["context"].norm() < 0.9 * start.norm()  # by its own loss
 
 
-@pytest.mark.slow
-def test_a_file_with_all_three_kinds_trains(plugin_file, train):
-    assert_mine_trained(train("PLUGINS", plugin_file(PLUGIN)))
+def test_a_file_with_all_three_kinds_trains(plugin_file, tmp_path):
+    out = tmp_path / "run"
+    pairs = ["PLUGINS", str(plugin_file(PLUGIN)), *MINE]
+    assert train.main(["--output-dir", str(out), *pairs]) == 0
+    assert_mine_trained(out)
 
 
 @pytest.mark.slow
-def test_an_installed_package_trains(installed, train):
-    assert_mine_trained(train(PYTHONPATH=str(installed)))
+def test_an_installed_package_trains(installed, root, tmp_path):
+    """In a process of its own, which knows nothing of this one's plugins."""
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, str(root / "tools" / "train.py"), "--output-dir", str(out), *MINE],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_mine_trained(out)
 
 
 def test_every_built_in_is_found():

@@ -323,10 +323,11 @@ def test_no_transpose_is_prepacked_where_no_gradient_passes(
 
 
 @pytest.mark.slow
-def test_steps_by_onednn_are_those_of_f_linear(any_learner, any_trainer, make_step, monkeypatch):
+@pytest.mark.parametrize("trainer", ["erm", "prometar"])
+def test_steps_by_onednn_are_those_of_f_linear(any_learner, trainer, make_step, monkeypatch):
     """Two steps' gradients in single precision, the only one for oneDNN; images are many rows."""
     monkeypatch.setattr(onednn, "FEW", 50)
-    pair = any_learner, any_trainer
+    pair = any_learner, trainer
     (_, fast), (_, slow) = make_step(*pair, "on"), make_step(*pair, "off")
     for ours, theirs in zip(fast, slow, strict=True):
         ours, theirs = (torch.cat([v.flatten() for v in d.values()]) for d in (ours, theirs))
