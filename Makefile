@@ -11,7 +11,7 @@ style:
 	ruff format .
 
 types:
-	pyright
+	basedpyright
 
 test:
 	python -m pytest -n auto -m "not slow"

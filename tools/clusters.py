@@ -15,10 +15,10 @@ CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "meta" / "clusters" 
 def clustering_options() -> dict:
     """Return the options of ``cluster`` and their defaults from its text: an import is slow."""
     body = ast.parse(CLUSTERING.read_text(encoding="utf-8")).body
-    (given,) = (node.args for node in body if getattr(node, "name", "") == "cluster")
+    (found,) = (n for n in body if isinstance(n, ast.FunctionDef) and n.name == "cluster")
     return {
-        argument.arg: ast.literal_eval(default)
-        for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+        argument.arg: ast.literal_eval(default) if default else None
+        for argument, default in zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True)
     }
 
 

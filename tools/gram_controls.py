@@ -25,8 +25,8 @@ TABLE = "controls.md"
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__
-        + " Meta-training is that of configs/gram/meta_coop_tiny.yaml and meta_tiny.yaml, training "
+        description=f"{__doc__}"
+        " Meta-training is that of configs/gram/meta_coop_tiny.yaml and meta_tiny.yaml, training "
         "has the budget of configs/base/matrix.yaml. A finished run is not repeated, one that was "
         "cut off goes on.",
         epilog="example: python tools/gram_controls.py --output-dir output/controls --learners "

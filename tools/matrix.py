@@ -14,8 +14,8 @@ TABLE = "matrix.md"
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__
-        + " All pairs have one budget, that of configs/base/matrix.yaml; each learner's and each "
+        description=f"{__doc__}"
+        " All pairs have one budget, that of configs/base/matrix.yaml; each learner's and each "
         "trainer's own options are those of configs/<name>/tiny.yaml (a trainer that has files by "
         "learner: configs/<name>/<learner>_tiny.yaml), or else its defaults. No pair is tuned. "
         "Learners that train nothing, such as zeroshot, are evaluated once. A finished run "

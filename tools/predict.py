@@ -14,6 +14,8 @@ import _checkout  # noqa: F401
 from softprompt.core.base.cli import command
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from softprompt.core.engine.predictor import Prediction
 
 
@@ -66,9 +68,9 @@ def files(words: list[str]) -> list[str]:
     return named
 
 
-def top(prediction: "Prediction", classnames: tuple[str, ...], count: int) -> list[dict]:
+def top(probabilities: "Tensor", classnames: tuple[str, ...], count: int) -> list[dict]:
     """Return the ``count`` most probable classes, best first."""
-    values, labels = prediction.probabilities.topk(min(count, len(classnames)))
+    values, labels = probabilities.topk(min(count, len(classnames)))
     return [
         {"class": classnames[label], "probability": value}
         for value, label in zip(values.tolist(), labels.tolist(), strict=True)
@@ -83,11 +85,11 @@ def show(
 
     rows, entries, unreadable = [], [], []
     for prediction in predictions:
-        if prediction.error:
+        if prediction.probabilities is None:
             unreadable.append(prediction.error)
             entries.append({"picture": prediction.file, "error": prediction.error})
             continue
-        best = top(prediction, classnames, count)
+        best = top(prediction.probabilities, classnames, count)
         entries.append({"picture": prediction.file, "classes": best})
         for rank, guess in enumerate(best):
             name = prediction.file if rank == 0 else ""

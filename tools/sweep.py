@@ -14,8 +14,8 @@ PROTOCOLS = ("base2new", "few_shot", "cross_dataset", "domain_generalization")
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__
-        + " The folders are those of tools/base2new.sh and its like. A cell that is finished is "
+        description=f"{__doc__}"
+        " The folders are those of tools/base2new.sh and its like. A cell that is finished is "
         "skipped, one that was cut off goes on, and several sweeps may share a folder.",
         epilog="example: python tools/sweep.py base2new --config-file configs/coop/tiny.yaml "
         "configs/maple/tiny.yaml --datasets shapes patterns --output-dir output",

@@ -48,7 +48,9 @@ def split_pairs(arguments: list[str]) -> tuple[list[str], list[str]]:
 
     A flag that takes many words would swallow the pairs that follow it.
     """
-    words, pairs, rest = [], [], iter(arguments)
+    words: list[str] = []
+    pairs: list[str] = []
+    rest = iter(arguments)
     for word in rest:
         if KEY.fullmatch(word) and not Path(word).exists():
             pairs += [word, *itertools.islice(rest, 1)]

@@ -33,7 +33,7 @@ class Processes:
         self.work = pickle.dumps(work)
         self.environments = environments
         self.context = multiprocessing.get_context("spawn")
-        self.alive: dict[int, tuple[Connection, SpawnProcess]] = {}
+        self.alive: dict[int, tuple[Any, SpawnProcess]] = {}  # pipe, process
         self.busy: set[int] = set()
 
     def start(self, worker: int, job: object) -> None:
