@@ -14,21 +14,11 @@ from softprompt.core.base.registry import normalized
 from softprompt.core.config.load import load_config, paired
 from softprompt.core.protocols.cells import EVALUATE, TRAIN, Cell
 
-SHOTS = {
-    "base2new": (16,),
-    "few_shot": (1, 2, 4, 8, 16),
-    "cross_dataset": (16,),
-    "domain_generalization": (16,),
-}
+SHOTS = {"few_shot": (1, 2, 4, 8, 16)}  # the others: 16
 TRANSFERS = ("cross_dataset", "domain_generalization")  # they share the prompts of their source
 UNTRAINED = "zeroshot"
 ALL = {"DATASET.SUBSAMPLE_CLASSES": "all", "TEST.CLASSES": "(all,)"}
-CLASSES = {
-    "base2new": {"DATASET.SUBSAMPLE_CLASSES": "base", "TEST.CLASSES": "(base, new)"},
-    "few_shot": ALL,
-    "cross_dataset": ALL,
-    "domain_generalization": ALL,
-}
+CLASSES = {"base2new": {"DATASET.SUBSAMPLE_CLASSES": "base", "TEST.CLASSES": "(base, new)"}}
 LONGEST_TAG, TAG_PREFIX = 120, 100  # characters of a folder's name that state the settings
 NOT_IN_TAG = "CACHE."  # keys without influence on results
 
@@ -140,7 +130,7 @@ def plan(
     sources, targets = (datasets[:1], datasets[1:]) if transfers else (datasets, ())
     cells: list[Cell] = []
     for (method, config), dataset, count in product(
-        methods.items(), sources, shots or SHOTS[protocol]
+        methods.items(), sources, shots or SHOTS.get(protocol, (16,))
     ):
         family = _Method(protocol, method, config, output, common, tuple(pairs))
         cells += family.cells(dataset, targets, count, seeds)
@@ -161,7 +151,7 @@ class _Method:
     def cells(
         self, dataset: str, targets: Sequence[str], shots: int, seeds: Sequence[int]
     ) -> list[Cell]:
-        flags = {"DATASET.NUM_SHOTS": shots, **CLASSES[self.protocol]}
+        flags = {"DATASET.NUM_SHOTS": shots, **CLASSES.get(self.protocol, ALL)}
         cfg = self._load(dataset, flags)
         untrained = normalized(cfg.PROMPT.NAME) == UNTRAINED
         kind = "transfer" if self.protocol in TRANSFERS else self.protocol
