@@ -33,7 +33,7 @@ class Trainer(nn.Module):
                 self.amount = amount
 
             def loss(self, batch):
-                logits = self.model(batch.images).logits  # (batch, classes)
+                logits = self.model(batch).logits  # (batch, classes)
                 ce = F.cross_entropy(logits, batch.labels, label_smoothing=self.amount)
                 return {"ce": ce}
 

@@ -85,6 +85,7 @@ def test_a_run_leaves_what_it_says(run, tmp_path):
     assert {"config.yaml", "log.txt", "metrics.jsonl", "tensorboard", "checkpoints"} < {
         place.name for place in out.iterdir()
     }
+    assert (out / "log.txt").read_text().count("fast paths: text ragged in 1 chunk, ") == 1
     found = results(out)
     assert found["seed"] == 0
     assert set(found["results"]) == {"zero-shot CLIP", "ivlp under erm"}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.build import build_clip
-from softprompt.core.clip.fast.onednn import PackedLinear
+from softprompt.core.clip.fast.onednn import OneDNNLinear
 from softprompt.core.studies.benchmark import run
 from softprompt.core.studies.benchmark.cases import TEST_BATCH, TEST_IMAGES, Case, difference
 from softprompt.core.studies.benchmark.measure import count_operations, time_row, total
@@ -47,7 +47,7 @@ def test_operations_are_those_of_products_and_attention():
     x = torch.randn(10, 20, requires_grad=True)
     weight, bias = torch.randn(30, 20), torch.zeros(30)
     product = 2 * 10 * 20 * 30
-    for layer in (lambda x: F.linear(x, weight), PackedLinear(weight, bias)):
+    for layer in (lambda x: F.linear(x, weight), OneDNNLinear(weight, bias)):
         flops, seconds = count_operations(lambda layer=layer: layer(x).sum().backward())
         assert flops == 2 * product and seconds >= 0
     q = torch.randn(1, 2, 8, 4)
