@@ -26,6 +26,10 @@ from softprompt.core.base.plugins import import_built_in
 from softprompt.core.base.registry import TRAINERS
 
 DOUBLE = torch.float64
+# Learners whose prompts are divided in each way: with the classes, with the images, and not at all.
+# What trainers do with features, which all processes hold, knows nothing of it; the others train
+# under one that takes first derivatives and one that takes second ones.
+UNDER_ALL = ("coop by class", "cocoop", "maple")
 
 
 def models() -> dict[str, tuple[str, dict]]:
@@ -74,6 +78,7 @@ def everything() -> dict[str, dict[str, torch.Tensor]]:
         f"{learner} under {trainer}": trained(clip, learner, trainer, 7)
         for learner in models()
         for trainer in TRAINERS.names()
+        if learner in UNDER_ALL or trainer in ("erm", "prometar")
     }
     found["a batch that is not divided"] = trained(clip, "cocoop", "erm", 1)
     found["text in chunks"] = in_chunks(clip)

@@ -137,22 +137,27 @@ def tables(out: str) -> str:
     return "\n".join(line for line in out.splitlines() if line.startswith(("shapes", "patt", "av")))
 
 
-@pytest.mark.parametrize("engine", ["local", "ray", "slurm"])
-def test_a_killed_worker_costs_nothing_but_time(engine, undisturbed, make_sweep, tmp_path):
-    killed = make_sweep(tmp_path, engine)
-    code, out, errors = killed.run("dies")
-    assert (code, out.splitlines()[0]) == (0, "4 cells, 0 of them finished already"), errors
-    assert killed.scores() == undisturbed.scores()
-    assert killed.trained_once()
-    code, again, _ = killed.run("trains")
+def assert_nothing_is_lost(disturbed: Sweep, undisturbed: Sweep, out: str) -> None:
+    """All cells are there, each trained once, and the same command runs nothing again."""
+    assert disturbed.scores() == undisturbed.scores()
+    assert disturbed.trained_once()
+    code, again, _ = disturbed.run("trains")
     assert (code, again.splitlines()[0]) == (0, "4 cells, 4 of them finished already")
     assert tables(again) == tables(out) != ""
+
+
+def test_a_killed_worker_costs_nothing_but_time(undisturbed, make_sweep, tmp_path):
+    killed = make_sweep(tmp_path, "slurm")
+    code, out, errors = killed.run("dies")
+    assert (code, out.splitlines()[0]) == (0, "4 cells, 0 of them finished already"), errors
+    assert_nothing_is_lost(killed, undisturbed, out)
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_a_killed_driver_takes_its_workers_along_and_goes_on(
     engine, undisturbed, make_sweep, tmp_path
 ):
+    """When it goes on, a worker is killed as well."""
     killed = make_sweep(tmp_path, engine)
     driver = killed.begin("waits")
     wait_for(lambda: (killed.marks / "waiting").exists())
@@ -162,11 +167,12 @@ def test_a_killed_driver_takes_its_workers_along_and_goes_on(
     wait_for(lambda: not any(map(is_alive, killed.pids())))
     finished = len(killed.scores())
     assert finished < 4
-    code, out, errors = killed.run("trains", "--jobs", "1")
+    (killed.marks / "first").unlink()
+    code, out, errors = killed.run("dies", "--jobs", "1")
     assert code == 0, errors
     assert out.splitlines()[0] == f"4 cells, {finished} of them finished already"
-    assert killed.scores() == undisturbed.scores()
-    assert killed.trained_once()
+    assert (killed.marks / "first").exists()
+    assert_nothing_is_lost(killed, undisturbed, out)
 
 
 def test_an_interrupt_ends_a_shell_tool_and_its_workers(make_sweep, tmp_path):
