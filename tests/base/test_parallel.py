@@ -77,7 +77,7 @@ def test_a_run_by_torchrun(config, tmp_path):
     cache = tmp_path / "cache"
     said = run(*TORCHRUN, tool, *arguments, "--output-dir", tmp_path / "both", "CACHE.DIR", cache)
     assert said.count("finished: ") == 1
-    assert said.count("CACHE.DIR is not used: 2 processes divide") == 1 and not cache.exists()
+    assert said.count("CACHE.DIR is not used: 2 processes share") == 1 and not cache.exists()
     files = [tmp_path / place / "results.json" for place in ("alone", "both")]
     assert accuracies(files[0]) == accuracies(files[1])
     alone, both = (
