@@ -30,7 +30,7 @@ from softprompt.core.studies.reference.prometar import ReferenceProMetaR
 # Names of one to five tokens, two lengths of which occur twice.
 NAMES = ("dog", "song bird", "jet_airplane", "african hunting dog", "cat", "container ship")
 OFFICIAL = {"prometar": ReferenceProMetaR}
-# What a chunk computes is differentiated once by the first of these, and twice by the second.
+# What a chunk or a layer computes is differentiated once by the first of these, twice by the other.
 BOTH_ORDERS = ("erm", "prometar")
 WIDTH = 48
 
@@ -330,7 +330,7 @@ def test_no_transpose_is_prepacked_where_no_gradient_passes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainer", ["erm", "prometar"])
+@pytest.mark.parametrize("trainer", BOTH_ORDERS)
 def test_steps_by_onednn_are_those_of_f_linear(any_learner, trainer, make_step, monkeypatch):
     """Two steps' gradients in single precision, the only one for oneDNN; images are many rows."""
     monkeypatch.setattr(onednn, "FEW", 50)
