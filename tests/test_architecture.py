@@ -1,6 +1,7 @@
 """The rooms of core: which there are, and that imports point one way."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,15 @@ def test_core_holds_rooms_and_nothing_else():
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_says_what_it_offers_and_may_import(room):
+def test_a_room_says_what_it_offers_and_imports_no_more(room):
     text = ast.get_docstring(ast.parse((CORE / room / "__init__.py").read_text(encoding="utf-8")))
-    assert text and "May import: " in text
+    offers, _, imports = (text or "").partition("May import: ")
+    assert offers and imports
+    listed = set(re.findall(r"\w+", imports.partition(".")[0]))
+    allowed = set(ROOMS) if "every other room" in imports else listed | {room}
+    for file in (CORE / room).rglob("*.py"):
+        others = {name.split(".")[0] for name in imports_of(file)} & set(ROOMS) - allowed
+        assert not others, f"{file.relative_to(CORE)} imports {', '.join(others)}"
 
 
 @pytest.mark.parametrize("room", ROOMS)

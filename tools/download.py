@@ -18,7 +18,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="datasets, or all; see --list")
     parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
     parser.add_argument("--list", action="store_true", help="print size, licence and source")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be fetched")
     parser.add_argument("--check", action="store_true", help="verify the disk, fetch nothing")
     parser.add_argument("--quick", action="store_true", help="with --check: do not read pictures")
     parser.add_argument("--jobs", type=int, default=0, help="with --check: processes; 0: all")

@@ -63,7 +63,7 @@ def files(words: list[str]) -> list[str]:
         else:
             matched = [word]
         if not matched:
-            raise UserError(f"{word} stands for no picture")
+            raise UserError(f"{word} matches no picture")
         named += matched
     return named
 

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="example: python tools/report.py output/base2new --format markdown; "
-        "what is incomplete is said",
+        "missing runs are named",
     )
     parser.add_argument(
         "folders",

@@ -1,13 +1,12 @@
 """Train prompts and evaluate them, or evaluate trained ones: one run of one configuration."""
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import KEY, command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -39,8 +38,7 @@ def _resume_apart(arguments: list[str]) -> list[str]:
     apart = list(arguments)
     for index, word in enumerate(arguments[:-1]):
         follows = arguments[index + 1]
-        is_key = re.fullmatch(r"SEED|PLUGINS|[A-Z]+(\.[A-Z0-9_]+)+", follows)
-        if word == "--resume" and is_key and not Path(follows).exists():
+        if word == "--resume" and KEY.fullmatch(follows) and not Path(follows).exists():
             apart[index] = "--resume="
     return apart
 

@@ -15,7 +15,7 @@ class LASP(Trainer):
     ``L = CE + weight mean_{l, c} -log softmax_k(scale t_c . h_{l, k})[c]``: under each hand-written
     template l, the learned text feature ``t_c`` of a class is to be recognized among the frozen
     features ``h_{l, k}`` of all classes k. This is the text-to-text loss as the abstract describes
-    it; the paper's body was not at hand and no official run is recorded, so weight and templates
+    it; the paper's body was not available and no official run is recorded, so weight and templates
     are ours. Its groups of prompts, re-calibration of the towers and virtual classes are not here.
     """
 

@@ -184,7 +184,7 @@ def _tokenizer(name: str) -> Any:
     except Exception as error:  # anything that transformers, the network and the hub raise
         hub = _text_config(own_name).get("hf_tokenizer_name")
         raise UserError(
-            f"the tokenizer of {name}, {hub} on the Hugging Face hub, is not to be had "
+            f"the tokenizer of {name}, {hub} on the Hugging Face hub, cannot be loaded "
             f"({reason(error)}); where there is a network, `pip install transformers "
             f'sentencepiece` and `python -c "import open_clip; '
             f"open_clip.get_tokenizer('{own_name}')\"` get it"

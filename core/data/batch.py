@@ -12,7 +12,8 @@ class Batch(Images):
     """Images, their labels, and once known their features without prompts.
 
     ``model(batch)`` and ``model.zero_shot_image(batch)`` share those features; called with
-    ``batch.images``, each encodes them itself. A batch unpacks as ``images, labels``.
+    ``batch.images``, each encodes them itself. A batch unpacks as ``images, labels``, and has what
+    else plugins of version 0.1 know of it, a named tuple of these two: index, length, ``_replace``.
     """
 
     def __init__(
@@ -44,5 +45,21 @@ class Batch(Images):
         """Return the batch with features by ``clip`` from ``source``, called if asked for."""
         return Batch(self.images, self.labels, self.host_labels, {clip: source})
 
+    def _replace(self, *, images: Tensor | None = None, labels: Tensor | None = None) -> "Batch":
+        """Return the batch with other images or labels; of the same images, features are shared."""
+        batch = Batch(
+            self.images if images is None else images, self.labels if labels is None else labels
+        )
+        if batch.images is self.images:
+            batch._sources, batch._features = self._sources, self._features
+            batch._unchanged = self._unchanged
+        return batch
+
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.images, self.labels))
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Tensor:
+        return (self.images, self.labels)[index]

@@ -178,7 +178,10 @@ def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, .
 
 def _sync(path: Path) -> None:
     """Wait until a file, or a rename in a folder, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    on_windows = os.name == "nt"  # it opens no folder, and syncs no file that is open for reading
+    if on_windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if on_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,4 +1,5 @@
 """Meta-learned prompts (GRAM): captioned pictures, their clusters, tasks and the meta-training.
 
-May import: every room above but download and coop; nothing generic imports it.
+May import: base, synthetic, config, prompts, clip, data, engine, protocols. Nothing generic
+imports it: only the trainer ``gram``, the tools and the documentation do.
 """

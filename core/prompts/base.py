@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
 
+POSITIONS = ("end", "middle", "front")  # of a class name among the context vectors
+
 
 class Backbone(Protocol):
     """What a learner may ask of the frozen CLIP.

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import PROMPT_LEARNERS
-from softprompt.core.prompts.base import Backbone, PromptLearner, Prompts, context
-
-POSITIONS = ("end", "middle", "front")
+from softprompt.core.prompts.base import POSITIONS, Backbone, PromptLearner, Prompts, context
 
 
 @PROMPT_LEARNERS.register("coop")

@@ -24,6 +24,7 @@ from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional as F
 
 from softprompt.core.base.files import ASSETS
+from softprompt.core.engine.optim import cosine
 from softprompt.core.synthetic import captions
 
 CHUNKS = 4  # a batch's captions are encoded in this many groups of similar length
@@ -137,8 +138,7 @@ def optimization(
     optimizer = torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98))
 
     def rate(step: int) -> float:
-        ramp = min((step + 1) / settings.warmup, 1.0)
-        return ramp * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+        return cosine(min((step + 1) / settings.warmup, 1.0), step, settings.steps)
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 

@@ -89,3 +89,16 @@ def test_a_batch_unpacks_and_knows_its_labels_on_the_host(batch):
     images, labels = batch
     assert images is batch.images and labels is batch.labels
     assert batch.host_labels.device.type == "cpu" and torch.equal(batch.host_labels, labels)
+
+
+def test_plugins_use_a_batch_as_the_named_tuple_that_it_was(clip, batch, encoded):
+    assert len(batch) == 2 and batch[0] is batch.images and batch[-1] is batch.labels
+    same = batch._replace(labels=batch.labels + 1)
+    assert torch.equal(same.labels, batch.labels + 1)
+    assert torch.equal(same.host_labels, batch.labels + 1)
+    assert torch.equal(clip.unprompted(same), clip.unprompted(batch)) and encoded == [8]
+    other = batch._replace(images=batch.images + 1)
+    assert other.labels is batch.labels
+    assert not torch.equal(clip.unprompted(other), clip.unprompted(batch))
+    with pytest.raises(TypeError):
+        batch._replace(pictures=batch.images)

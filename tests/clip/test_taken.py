@@ -47,5 +47,14 @@ def test_processes_and_the_store_are_named(clip, make_model, monkeypatch):
     monkeypatch.setattr(parallel, "world_size", lambda: 2)
     assert not store.applies("folder", several=True)
     assert sharded.applies(2) and not sharded.applies(1)
-    *_, kept, sharding = parts_of(make_model("coop", clip), 8, FeatureStore())
+    model = make_model("coop", clip)
+    *_, kept, sharding = parts_of(model, 8, FeatureStore())
     assert (kept, sharding) == ("feature store on", "sharding over 2 processes")
+    assert parts_of(model, 1)[-1] == "sharding over 2 processes"  # of the classes
+
+
+def test_chunks_are_those_of_one_process(make_clip, make_model, monkeypatch):
+    clip = make_clip()
+    clip.memory_limit = 1e-4
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
+    assert parts_of(make_model("ivlp", clip))[1] == "images in 4 chunks"

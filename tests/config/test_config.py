@@ -162,7 +162,7 @@ def test_a_mistake_on_the_command_line_is_one_line(pairs, says):
     ("text", "says"),
     [
         ("OPTIM: {LRR: 1}", "a.yaml: there is no option OPTIM.LRR"),
-        ("SEED: 1\nSEED: 2", "SEED stands twice"),
+        ("SEED: 1\nSEED: 2", "SEED is given twice"),
         ("- 1", "holds list"),
         ("a: [", "no valid YAML"),
         ("_BASE_: missing.yaml", "no such config file"),

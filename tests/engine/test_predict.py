@@ -159,8 +159,8 @@ def test_the_table(trained, pictures, capsys):
     [
         (["nowhere", "photos"], "no prompts in nowhere"),
         (["photos", "photos"], "no prompts in photos"),
-        (["RUN", "empty"], "empty stands for no picture"),
-        (["RUN", "photos/*.gif"], "photos/*.gif stands for no picture"),
+        (["RUN", "empty"], "empty matches no picture"),
+        (["RUN", "photos/*.gif"], "photos/*.gif matches no picture"),
         (["RUN", "photos", "--top", "0"], "--top is 0"),
         (["RUN", "photos", "--classes", "dog"], "'dog' is one class"),
         (["RUN", "photos", "--classes", "dog", " "], "one of the class names is empty"),

@@ -6,5 +6,6 @@
 * ``sharded``: encoding divided among processes.
 * ``store``: features that were computed before.
 
-``taken`` says which of them a run takes. May import: base, prompts, and the towers.
+``taken`` tells which of them a run takes, for which it looks at a whole ``PromptedCLIP``.
+May import: base, prompts, and of clip the towers and gradients.
 """

@@ -20,7 +20,7 @@ from softprompt.core.clip.towers.text import Sentences, TextTower
 from softprompt.core.prompts.base import Prompts
 
 # Off the CPU each group of sentences costs about 500 launches a step, each as long as a token takes
-# (computed, not measured: no GPU was at hand).
+# (computed, not measured: no GPU was available).
 TOKENS_PER_GROUP = 500
 
 

@@ -9,10 +9,15 @@ from softprompt.core.clip.prompted import PromptedCLIP, example_prompts
 
 
 def describe(model: PromptedCLIP, batch_size: int, store: FeatureStore | None) -> str:
-    """Return the line, for batches of so many images and gradients if these are enabled here."""
+    """Return the line, for batches of so many images and gradients if these are enabled here.
+
+    Where a method differentiates a gradient again, that pass may be cut into more chunks.
+    """
     clip, learner, sentences = model.clip, model.learner, model.sentences
     prompts = example_prompts(learner, clip, batch_size)
     images = torch.empty(1, device=clip.device).expand(batch_size, 3, *clip.image_size)
+    divided = any(map(sharded.applies, (batch_size, len(sentences))))
+    images, sentences = images[_share(batch_size)], sentences[_share(len(sentences))]
     if prompts.prompts_text:
         layout = "ragged" if ragged.applies(clip.text, sentences, prompts) else "padded"
         cuts = chunked.cut_text(clip.memory_limit, clip.text, sentences, prompts)
@@ -20,12 +25,17 @@ def describe(model: PromptedCLIP, batch_size: int, store: FeatureStore | None) -
     else:
         text = "encoded once"
     cut = chunked.cut_images(clip.memory_limit, clip.image, images, prompts)
-    processes = f"over {parallel.world_size()} processes" if sharded.applies(batch_size) else "off"
+    processes = f"over {parallel.world_size()} processes" if divided else "off"
     return (
         f"fast paths: text {text}, images in {_chunks(len(cut))}, "
         f"oneDNN {'on' if clip.onednn else 'off'}, "
         f"feature store {'off' if store is None else 'on'}, sharding {processes}"
     )
+
+
+def _share(total: int) -> slice:
+    """Return the largest part of so many images or classes that a process encodes."""
+    return slice(-(-total // parallel.world_size()) if sharded.applies(total) else total)
 
 
 def _chunks(count: int) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.towers.tokens import Tokens
-
-POSITIONS = ("end", "middle", "front")
+from softprompt.core.prompts.base import POSITIONS
 
 
 def lay_out(
