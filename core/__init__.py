@@ -14,8 +14,10 @@ if TYPE_CHECKING:  # what editors and type checkers read; a test holds it agains
     from softprompt.core.clip.prompted import Features, PromptedCLIP
     from softprompt.core.data.batch import Batch
     from softprompt.core.data.dataset import Dataset, Item
+    from softprompt.core.engine.optim import Optim
     from softprompt.core.engine.trainer import Trainer
     from softprompt.core.prompts.base import PromptLearner, Prompts, context, random_vectors
+    from softprompt.core.prompts.templates import imagenet_templates, templates_of
 
 # The module that defines each name. It is imported on first use: a report or a download needs no
 # torch, which takes seconds to import.
@@ -27,8 +29,10 @@ MODULES = {
     "clip.prompted": ("Features", "PromptedCLIP"),
     "data.batch": ("Batch",),
     "data.dataset": ("Dataset", "Item"),
+    "engine.optim": ("Optim",),
     "engine.trainer": ("Trainer",),
     "prompts.base": ("PromptLearner", "Prompts", "context", "random_vectors"),
+    "prompts.templates": ("imagenet_templates", "templates_of"),
 }
 
 __all__ = [
@@ -40,13 +44,16 @@ __all__ = [
     "Features",
     "FrozenCLIP",
     "Item",
+    "Optim",
     "PromptLearner",
     "PromptedCLIP",
     "Prompts",
     "Trainer",
     "UserError",
     "context",
+    "imagenet_templates",
     "random_vectors",
+    "templates_of",
     "twice_differentiable",
 ]
 

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softprompt.core import TRAINERS, Batch, Trainer
-from softprompt.core.prompts.templates import templates_of
+from softprompt.core import TRAINERS, Batch, Trainer, templates_of
 
 
 @TRAINERS.register("lasp")

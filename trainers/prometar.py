@@ -8,9 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softprompt.core import TRAINERS, Batch, Trainer, twice_differentiable
-from softprompt.core.engine.optim import Optim
-from softprompt.core.prompts.templates import imagenet_templates
+from softprompt.core import (
+    TRAINERS,
+    Batch,
+    Optim,
+    Trainer,
+    imagenet_templates,
+    twice_differentiable,
+)
 
 GROUP = 8  # neighbouring entries that share one gate, a constant of the official code
 TEMPLATES = 60  # the official teacher uses the first 60 of CLIP's 80 ImageNet templates

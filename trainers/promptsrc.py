@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from softprompt.core import TRAINERS, Batch, Trainer, UserError
-from softprompt.core.engine.optim import Optim
-from softprompt.core.prompts.templates import imagenet_templates
+from softprompt.core import TRAINERS, Batch, Optim, Trainer, UserError, imagenet_templates
 
 TEMPLATES = 60  # the official teacher uses the first 60 of CLIP's 80 ImageNet templates
 
