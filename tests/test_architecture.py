@@ -86,3 +86,19 @@ def test_no_circle_of_imports():
         assert free, f"a circle among {', '.join(sorted(left))}"
         for name in free:
             del left[name]
+
+
+def test_editors_see_what_the_facade_imports_lazily():
+    import softprompt.core
+
+    tree = ast.parse((CORE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and "TYPE" in ast.dump(node)]
+    shown = {
+        node.module.removeprefix("softprompt.core."): tuple(alias.name for alias in node.names)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module
+    }
+    assert shown == softprompt.core.MODULES
+    assert sorted(softprompt.core.__all__) == sorted(
+        name for names in shown.values() for name in names
+    )
