@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import open_clip
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
 from softprompt.core.base.errors import UserError
@@ -47,6 +45,9 @@ class Recipe:
 
     def build_clip(self) -> FrozenCLIP:
         """Return the CLIP of these sizes and weights, as OpenAI's code would build it."""
+        import open_clip  # seconds that who only reads records is spared
+        from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
         spec = self.spec
         model = open_clip.CLIP(
             embed_dim=spec["embed_dim"],

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from softprompt.core.studies.pretraining import Settings, encode_texts
-
 
 def test_the_saved_command_has_the_same_settings(load_tool):
+    from softprompt.core.studies.pretraining import Settings
+
     settings = Settings(
         steps=30,
         batch=8,
@@ -24,6 +24,8 @@ def test_the_saved_command_has_the_same_settings(load_tool):
 
 
 def test_positions_after_the_end_token_change_nothing(clip):
+    from softprompt.core.studies.pretraining import encode_texts
+
     sentences = [f"a {'very ' * count}red square" for count in (0, 7, 2, 1, 4)]
     tokens = clip.text.tokenizer(sentences)
     with torch.no_grad():

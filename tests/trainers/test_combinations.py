@@ -45,12 +45,12 @@ def test_any_combination_resumes_bit_for_bit(
 
     class Batches:
         def __len__(self):
-            return 2
+            return 1
 
         def epoch(self, epoch):
             if epoch == self.cut:
                 raise KeyboardInterrupt
-            return iter([Batch(batch.images + 0.1 * epoch, batch.labels)] * 2)
+            return iter([Batch(batch.images + 0.1 * epoch, batch.labels)])
 
     def run(folder, cut=None):
         model = make_model(any_learner, clip)
