@@ -1,6 +1,7 @@
 """The training loop: record every step, and save a checkpoint to resume from after each epoch."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from softprompt.core.base.seeding import derive
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.stored import FixedViews
 from softprompt.core.engine import checkpoint
+from softprompt.core.engine.reach import Reach
 from softprompt.core.engine.recorder import Recorder, check_finite
 from softprompt.core.engine.trainer import Trainer
 
@@ -40,7 +42,7 @@ def fit(
         The seconds of training, those before an interruption included.
 
     Raises:
-        UserError: a logged term is NaN or infinite.
+        UserError: a logged term is NaN or infinite, or the loss reaches no trained tensor.
     """
     epochs = trainer.optim.epochs
     torch.manual_seed(derive(seed, "method"))
@@ -51,6 +53,7 @@ def fit(
 
     count, learner = len(batches), trainer.model.learner
     every = min(max(1, print_every), count)
+    reach = Reach(trainer) if start == 0 else None  # until the prompts' first step is judged
     with Recorder(folder, epochs * count, start=start * count) as recorder:
         for epoch in range(start, epochs):
             began = time.perf_counter()
@@ -58,7 +61,14 @@ def fit(
             lr = trainer.learning_rates(epoch)["prompts"]
             for index, batch in enumerate(batches.epoch(epoch)):
                 step, where = epoch * count + index, f"in epoch {epoch + 1}, batch {index + 1}"
-                terms = {name: value.item() for name, value in trainer.step(batch).items()}
+                with reach.watching() if reach else nullcontext():
+                    logged = trainer.step(batch)
+                if reach and reach.stepped:
+                    trainer.warnings += reach.warnings()
+                    for warning in trainer.warnings:
+                        logger.warning(warning)
+                    reach = None
+                terms = {name: value.item() for name, value in logged.items()}
                 check_finite(terms, where, ADVICE)
                 recorder.step(step, terms, lr, epoch=epoch)
                 if (index + 1) % every == 0:
@@ -82,6 +92,7 @@ def _state(trainer: Trainer, seconds: float) -> dict:
         "optimizers": {name: o.state_dict() for name, o in trainer.optimizers.items()},
         "rng": torch.get_rng_state(),
         "seconds": seconds,
+        "warnings": trainer.warnings,
     }
     if torch.cuda.is_available():
         state["cuda_rng"] = torch.cuda.get_rng_state()
@@ -99,6 +110,7 @@ def _restore(trainer: Trainer, checkpoints: Path) -> tuple[int, float]:
     trainer.load_state_dict(prefixed | state["trainer"])
     for name, optimizer in trainer.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
+    trainer.warnings = state.get("warnings", [])  # checkpoints of 0.1 have none
     torch.set_rng_state(state["rng"])
     if "cuda_rng" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda_rng"])

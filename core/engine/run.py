@@ -77,6 +77,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
         contents = evaluate_run(session, learner, subsets, name, summary)
         summary.compare(contents)
+        contents["warnings"] += trainer.warnings
         contents["trained_parameters"] = sum(value.numel() for value in model.params().values())
         contents["train"] = {
             "classes": trained_on,

@@ -49,6 +49,7 @@ class Trainer(nn.Module):
         model: the prompted CLIP, of whose parameters only ``model.learner``'s are trained.
         optimizers: by name; "prompts" is made by ``prepare``.
         note: what the log and ``results.json`` say of this run in addition to its options.
+        warnings: what a reader of the run's numbers must know; the loop fills it.
     """
 
     note: str = ""
@@ -58,6 +59,7 @@ class Trainer(nn.Module):
         super().__init__()
         self.model = model
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.warnings: list[str] = []
         half = model.clip.precision == "fp16"
         self.register_buffer("loss_scale", torch.tensor(HALF_PRECISION_SCALE if half else 1.0))
 
