@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.log import logger
 
 POSITIONS = ("end", "middle", "front")  # of a class name among the context vectors
 
@@ -226,6 +227,23 @@ def deep_context(clip: Backbone, phrase: str, n: int, depth: int) -> tuple[str, 
     vectors = nn.ParameterList([nn.Parameter(start)])
     vectors.extend(random_vectors(n, clip.text_width) for _ in range(depth - 1))
     return template, vectors
+
+
+def fitting_depth(given: int, blocks: int, option: str, *, default: int, least: int = 0) -> int:
+    """Return how many blocks are given prompts of their own: a default depth follows the tower.
+
+    Args:
+        blocks: those of the tower.
+        default: the option's default, which means at most so many.
+
+    Raises:
+        UserError: another depth than the default, that the tower does not have.
+    """
+    if given == default and 0 < blocks < default:
+        logger.info(f"{option} is {default} by default, and {blocks} here: the tower has no more")
+        return blocks
+    check_depth(given, blocks, option, least)
+    return given
 
 
 def check_depth(given: int, blocks: int, option: str, least: int = 0) -> None:

@@ -10,10 +10,12 @@ from softprompt.core.prompts.base import (
     Backbone,
     PromptLearner,
     Prompts,
-    check_depth,
     deep_context,
+    fitting_depth,
     random_vectors,
 )
+
+DEPTH = 9  # by default, in each tower
 
 
 @PROMPT_LEARNERS.register("ivlp")
@@ -32,8 +34,8 @@ class IVLP(PromptLearner):
         *,
         n_ctx_text: int = 4,
         n_ctx_vision: int = 4,
-        prompt_depth_text: int = 9,
-        prompt_depth_vision: int = 9,
+        prompt_depth_text: int = DEPTH,
+        prompt_depth_vision: int = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the prompt vectors.
@@ -41,12 +43,16 @@ class IVLP(PromptLearner):
         Args:
             n_ctx_text: context vectors in the sentence.
             n_ctx_vision: vectors appended to the image's patches.
-            prompt_depth_text: text blocks with fresh prompts.
-            prompt_depth_vision: vision blocks with fresh prompts.
+            prompt_depth_text: text blocks with fresh prompts; by default at most what there are.
+            prompt_depth_vision: vision blocks with fresh prompts; by default likewise.
             ctx_init: words at whose embeddings the first text prompts start; "": random.
         """
-        check_depth(prompt_depth_text, clip.text_depth, "PROMPT_DEPTH_TEXT")
-        check_depth(prompt_depth_vision, clip.image_depth, "PROMPT_DEPTH_VISION")
+        prompt_depth_text = fitting_depth(
+            prompt_depth_text, clip.text_depth, "PROMPT_DEPTH_TEXT", default=DEPTH
+        )
+        prompt_depth_vision = fitting_depth(
+            prompt_depth_vision, clip.image_depth, "PROMPT_DEPTH_VISION", default=DEPTH
+        )
         if n_ctx_text and not prompt_depth_text:
             raise UserError("PROMPT_DEPTH_TEXT is 0; set N_CTX_TEXT 0 to leave the text alone")
         if not n_ctx_vision:

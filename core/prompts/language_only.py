@@ -9,9 +9,11 @@ from softprompt.core.prompts.base import (
     Backbone,
     PromptLearner,
     Prompts,
-    check_depth,
     deep_context,
+    fitting_depth,
 )
+
+DEPTH = 12  # by default
 
 
 @PROMPT_LEARNERS.register("language_only")
@@ -24,17 +26,20 @@ class LanguageOnly(PromptLearner):
         classnames: Sequence[str],
         *,
         n_ctx: int = 4,
-        prompt_depth: int = 12,
+        prompt_depth: int = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the prompt vectors.
 
         Args:
             n_ctx: context vectors in the sentence.
-            prompt_depth: blocks that receive fresh ones, the first included.
+            prompt_depth: blocks that receive fresh ones, the first included; by default at most
+                what the tower has.
             ctx_init: words at whose embeddings the first ones start; "": random.
         """
-        check_depth(prompt_depth, clip.text_depth, "PROMPT_DEPTH", least=1)
+        prompt_depth = fitting_depth(
+            prompt_depth, clip.text_depth, "PROMPT_DEPTH", default=DEPTH, least=1
+        )
         template, vectors = deep_context(clip, ctx_init, n_ctx, prompt_depth)
         super().__init__(template, n_ctx)
         self.text = vectors

@@ -10,9 +10,11 @@ from softprompt.core.prompts.base import (
     Backbone,
     PromptLearner,
     Prompts,
-    check_depth,
     deep_context,
+    fitting_depth,
 )
+
+DEPTH = 9  # by default, in each tower
 
 
 @PROMPT_LEARNERS.register("maple")
@@ -29,18 +31,19 @@ class MaPLe(PromptLearner):
         classnames: Sequence[str],
         *,
         n_ctx: int = 2,
-        prompt_depth: int = 9,
+        prompt_depth: int = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the text prompts and the coupling maps.
 
         Args:
             n_ctx: vectors in each tower.
-            prompt_depth: blocks of each tower that receive fresh ones, the first included.
+            prompt_depth: blocks of each tower that receive fresh ones, the first included; by
+                default at most what both towers have.
             ctx_init: words at whose embeddings the first ones start; "": random.
         """
         blocks = min(clip.text_depth, clip.image_depth)
-        check_depth(prompt_depth, blocks, "PROMPT_DEPTH", least=1)
+        prompt_depth = fitting_depth(prompt_depth, blocks, "PROMPT_DEPTH", default=DEPTH, least=1)
         template, vectors = deep_context(clip, ctx_init, n_ctx, prompt_depth)
         super().__init__(template, n_ctx)
         self.text = vectors

@@ -10,9 +10,11 @@ from softprompt.core.prompts.base import (
     Backbone,
     PromptLearner,
     Prompts,
-    check_depth,
+    fitting_depth,
     random_vectors,
 )
+
+DEPTH = 12  # by default
 
 
 @PROMPT_LEARNERS.register("vpt")
@@ -28,18 +30,21 @@ class VPT(PromptLearner):
         classnames: Sequence[str],
         *,
         n_ctx_vision: int = 8,
-        prompt_depth_vision: int = 12,
+        prompt_depth_vision: int = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the prompt vectors.
 
         Args:
             n_ctx_vision: vectors appended to the image's patches.
-            prompt_depth_vision: blocks that receive fresh ones, the first included.
+            prompt_depth_vision: blocks that receive fresh ones, the first included; by default at
+                most what the tower has.
             ctx_init: the fixed words before the class name.
         """
         super().__init__(f"{ctx_init} {{}}.")
-        check_depth(prompt_depth_vision, clip.image_depth, "PROMPT_DEPTH_VISION")
+        prompt_depth_vision = fitting_depth(
+            prompt_depth_vision, clip.image_depth, "PROMPT_DEPTH_VISION", default=DEPTH
+        )
         if n_ctx_vision < 1 or prompt_depth_vision < 1:
             raise UserError("VPT needs N_CTX_VISION and PROMPT_DEPTH_VISION of at least 1")
         self.image = nn.ParameterList(

@@ -236,7 +236,7 @@ def test_resuming_another_run_is_refused(mistake, trained):
         (["--config-file", "nowhere.yaml"], "no such config file: nowhere.yaml"),
         (["INPUT.SIZE", "(224, 224)"], "INPUT.SIZE is (224, 224)"),
         (["MODEL.BACKBONE.NAME", "ViT-B/17"], "no backbone named 'ViT-B/17'; did you mean"),
-        (["PROMPT.IVLP.PROMPT_DEPTH_TEXT", "9"], "PROMPT_DEPTH_TEXT is 9"),
+        (["PROMPT.IVLP.PROMPT_DEPTH_TEXT", "7"], "PROMPT_DEPTH_TEXT is 7"),
         (["--eval-only"], "--eval-only needs --model-dir RUN"),
         (["--eval-only", "--model-dir", "nowhere"], "no prompts in nowhere"),
         (["--resume"], "--resume needs the folder of the run"),

@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.config.load import load_config
 from softprompt.core.config.schema import defaults
 from softprompt.core.data.batch import Batch
 from softprompt.core.engine import checkpoint
+from softprompt.core.engine.build import build_trainer
+from softprompt.core.engine.optim import Optim
+from softprompt.core.engine.session import Session
+from softprompt.core.engine.shared import Shared
 
 
 def weights(clip) -> dict[str, torch.Tensor]:
@@ -64,6 +69,25 @@ def test_any_combination_resumes_bit_for_bit(
         run(tmp_path / "cut", cut=2)
     resumed = run(tmp_path / "cut")
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return Shared()
+
+
+def test_any_pair_switched_on_the_command_line_makes_a_step(any_learner, any_trainer, root, shared):
+    config = str(root / "configs/prometar/tiny.yaml")
+    switched = ["PROMPT.NAME", any_learner, "TRAINER.NAME", any_trainer]
+    cfg = load_config(config, "", {}, [*switched, "DATASET.NUM_SHOTS", "1"])
+    session = Session(cfg, shared)
+    batches = session.training_batches(session.training_items())
+    model = session.model(session.learner(session.classnames("base")), "base")
+    method = build_trainer(cfg, model)
+    method.prepare(Optim.from_config(cfg.OPTIM))
+    method.start_epoch(0)
+    for value in method.step(next(iter(batches.epoch(0)))).values():
+        assert torch.isfinite(value)
 
 
 def test_zeroshot_cannot_be_trained(clip, make_model, make_trainer):
