@@ -117,7 +117,7 @@ class ProMetaR(Trainer):
             self.update(found)
             self.update(gate, "gate")
             log["outer"] = outer.detach()
-        return log | {"loss": cast(Tensor, sum(log.values()))}
+        return log | ({"loss": cast(Tensor, sum(log.values()))} if log else {})
 
     def step_on_all(self, batch: Batch, teacher_image: Tensor) -> dict[str, Tensor]:
         """Step along the whole batch's ``g_hat``, and return the terms without their graph."""

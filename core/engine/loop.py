@@ -14,7 +14,7 @@ from softprompt.core.data.stored import FixedViews
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.reach import Reach
 from softprompt.core.engine.recorder import Recorder, check_finite
-from softprompt.core.engine.trainer import Trainer
+from softprompt.core.engine.trainer import Trainer, check_terms
 
 ADVICE = "the last good epoch is saved; a smaller OPTIM.LR or MODEL.PRECISION fp32 may help"
 
@@ -42,7 +42,8 @@ def fit(
         The seconds of training, those before an interruption included.
 
     Raises:
-        UserError: a logged term is NaN or infinite, or the loss reaches no trained tensor.
+        UserError: a logged term is NaN or infinite, the loss reaches no trained tensor, or the
+            method returns something else than its base class asks for.
     """
     epochs = trainer.optim.epochs
     torch.manual_seed(derive(seed, "method"))
@@ -63,6 +64,7 @@ def fit(
                 step, where = epoch * count + index, f"in epoch {epoch + 1}, batch {index + 1}"
                 with reach.watching() if reach else nullcontext():
                     logged = trainer.step(batch)
+                check_terms(trainer, "step", logged)
                 if reach and reach.stepped:
                     trainer.warnings += reach.warnings()
                     for warning in trainer.warnings:

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import place
 from softprompt.core.clip.gradients import gradients
 from softprompt.core.clip.prompted import PromptedCLIP
 from softprompt.core.data.batch import Batch
 from softprompt.core.engine.optim import Optim
 
 HALF_PRECISION_SCALE = 2.0**12
+TERMS = 'a dict of scalar tensors by name, such as {"ce": F.cross_entropy(logits, batch.labels)}'
 
 
 class Trainer(nn.Module):
@@ -64,12 +66,15 @@ class Trainer(nn.Module):
         self.register_buffer("loss_scale", torch.tensor(HALF_PRECISION_SCALE if half else 1.0))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the named terms whose sum is minimized, each a scalar."""
+        """Return the named terms whose sum is minimized, at least one, each a scalar."""
         raise TypeError(f"{type(self).__name__} defines neither loss() nor step()")
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on one batch; return the scalars to log."""
+        """Train on one batch; return the scalar tensors to log by name, or an empty dict."""
         terms = self.loss(batch)
+        check_terms(self, "loss", terms)
+        if not terms:
+            raise UserError(f"{place(type(self))}: loss() returned no term; it must return {TERMS}")
         total: Any = sum(terms.values())
         self.update(self.gradients(total, retain_graph=False))
         return terms
@@ -136,3 +141,34 @@ class Trainer(nn.Module):
             parameter.grad = gradient.detach()
         stepped.step()
         stepped.zero_grad()
+
+
+def check_terms(trainer: Trainer, method: str, terms: Any) -> None:
+    """Raise ``UserError`` unless a trainer's method returned named scalar tensors.
+
+    Args:
+        method: its name, "loss" or "step".
+        terms: the returned value.
+    """
+    if isinstance(terms, dict):
+        wrong = next((f"{n!r}: {_kind(v)}" for n, v in terms.items() if not _is_term(n, v)), "")
+        wrong = f"a dict with {wrong}" if wrong else ""
+    else:
+        wrong = _kind(terms)
+    if wrong:
+        raise UserError(
+            f"{place(type(trainer))}: {method}() returned {wrong}; it must return {TERMS}"
+        )
+
+
+def _is_term(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor) and value.numel() == 1
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, in a few words."""
+    if value is None:
+        return "None"
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a value of type {type(value).__name__}"

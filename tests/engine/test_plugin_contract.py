@@ -60,3 +60,37 @@ def test_a_tensor_that_gets_no_gradient(train):
     warning = "does not reach 1 of the 2 trained tensors in the first step: spare"
     assert warning in json.loads((run / "results.json").read_text())["warnings"][-1]
     assert (run / "log.txt").read_text().count(warning) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "returns", "wrong"),
+    [
+        ("loss", "None", "None"),
+        ("loss", "ce.item()", "a value of type float"),
+        ("loss", "ce", "a tensor of shape ()"),
+        ("loss", "dict()", "no term"),
+        ("loss", "dict(ce=ce.item())", "a dict with 'ce': a value of type float"),
+        ("loss", "dict(ce=ce.expand(3))", "a dict with 'ce': a tensor of shape (3,)"),
+        ("loss", "{0: ce}", "a dict with 0: a tensor of shape ()"),
+        ("step", "None", "None"),
+        ("step", "dict(ce=1.5)", "a dict with 'ce': a value of type float"),
+        ("step", "3.5", "a value of type float"),
+    ],
+)
+def test_a_wrong_return_value_is_one_line(method, returns, wrong, train):
+    status, said, run = train(f"{method}(self, batch):\n        {CE}\n        return {returns}")
+    assert status == 2
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert f"Mine ({run.parent / 'my_plugin.py'}): {method}() returned {wrong}; it must" in line
+    assert 'such as {"ce": F.cross_entropy(logits, batch.labels)}' in line
+    assert "Traceback" not in said
+
+
+def test_a_step_may_log_nothing(train):
+    body = """step(self, batch):
+        loss = F.cross_entropy(self.model(batch).logits, batch.labels)
+        self.update(self.gradients(loss))
+        return {}"""
+    status, _, run = train(body)
+    assert status == 0
+    assert (run / "results.json").is_file()

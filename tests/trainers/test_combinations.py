@@ -143,6 +143,12 @@ def test_no_gate_grows_with_the_square_of_a_matrix(clip, make_model, make_traine
     assert max(value.numel() for value in method.gates.parameters()) < 4 * largest
 
 
+def test_prometar_may_have_nothing_to_do(clip, batch, make_model, make_trainer):
+    """An episode needs two labels; without the plain step there is no other term to log."""
+    method = make_trainer("prometar", make_model("coop", clip), plain_step=False)
+    assert method.step(Batch(batch.images[:1], batch.labels[:1])) == {}
+
+
 def test_half_precision_trains(any_learner, make_clip, batch, make_model, make_trainer):
     clip = make_clip()
     clip.precision = "bf16"
