@@ -10,7 +10,7 @@ from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import SPLITS, Splits
 from softprompt.core.data.pictures import SUFFIXES, is_picture, list_folders
 
-SHARES = (50, 70)  # percent: below 50 train, below 70 val, the rest test
+SHARES = {"val": 20, "test": 30}  # percent of each class; the rest is train
 
 
 @DATASETS.register("folder")
@@ -18,9 +18,10 @@ class Folder(Dataset):
     """Pictures in ``PATH/{train,val,test}/<class>/``, or in ``PATH/<class>/`` and split here.
 
     Folder names are the class names; folders inside a class folder belong to it. Without split
-    folders each picture is assigned to train, val or test (50, 20 and 30 percent) by a hash of its
-    path below PATH, so adding pictures moves no other. A class's lowest hash is always train and
-    its highest test, so that a small class has both. A split folder may be missing until used.
+    folders the pictures of each class are divided into train, val and test (50, 20 and 30 percent),
+    in the order of a hash of their paths below PATH; so no class falls short, and other classes
+    change nothing. A class of two has one to train on and one to test on, and from three on there
+    is one in each part. A split folder may be missing until used.
     """
 
     def __init__(self, root: str | Path, *, path: str = ""):
@@ -40,7 +41,9 @@ class Folder(Dataset):
             self._ignored += [self.image_dir / name for name in beside] + _files(self.image_dir)
             found = {split: self._classes(self.image_dir / split) for split in named}
         else:
-            self.note = "non-standard split: 50/20/30 by a hash of each picture's path"
+            self.note = (
+                "non-standard split: 50/20/30 of each class, by a hash of each picture's path"
+            )
             found = _divide(self._classes(self.image_dir))
         self.classnames = tuple(sorted({name for classes in found.values() for name in classes}))
         first, *others = self.classnames
@@ -151,11 +154,17 @@ def _divide(classes: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
                 f"the class {name!r} has one picture, {paths[0]}, but needs at least two: one to "
                 "train on and one to test on"
             )
-        hashes = {path: hashlib.sha256(_unified(path).encode()).digest() for path in paths}
-        lowest, highest = min(hashes.values()), max(hashes.values())
-        for path, digest in hashes.items():
-            percent = int.from_bytes(digest[:4], "big") * 100 >> 32
-            split = SPLITS[sum(percent >= share for share in SHARES)]
-            split = {lowest: "train", highest: "test"}.get(digest, split)
-            found[split].setdefault(name, []).append(path)
+        order = sorted(paths, key=lambda path: hashlib.sha256(_unified(path).encode()).digest())
+        sizes = {split: _share(len(paths), percent) for split, percent in SHARES.items()}
+        sizes["val"] *= len(paths) > 2
+        first, last = len(paths) - sum(sizes.values()), len(paths) - sizes["test"]
+        parts = zip(SPLITS, (order[:first], order[first:last], order[last:]), strict=True)
+        for split, part in parts:
+            if part:
+                found[split][name] = sorted(part, key=_unified)
     return found
+
+
+def _share(count: int, percent: int) -> int:
+    """Return so many percent, a half rounded down, but at least 1."""
+    return max(1, (count * percent + 49) // 100)

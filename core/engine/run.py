@@ -12,7 +12,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.data.fewshot import list_sha256
-from softprompt.core.engine import checkpoint, results
+from softprompt.core.engine import cautions, checkpoint, results
 from softprompt.core.engine.build import build_trainer
 from softprompt.core.engine.loop import fit
 from softprompt.core.engine.optim import Optim
@@ -52,6 +52,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     model = session.model(learner, trained_on)
     trainer = build_trainer(cfg, model)
     trainer.prepare(Optim.from_config(cfg.OPTIM))
+    said = cautions.of_training(items, model.classnames, cfg.DATASET.NUM_SHOTS, trainer.optim)
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
 
     with open_run(cfg, folder), summary:
@@ -61,6 +62,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             f"{'all' if trained_on == 'all' else f'the {trained_on}'} classes, seed {cfg.SEED}, "
             f"to {folder}"
         )
+        for warning in said:
+            logger.warning(warning)
         if session.views:
             logger.info(f"{session.views} fixed views a picture, each encoded once")
         if trainer.note:
@@ -77,7 +80,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
         contents = evaluate_run(session, learner, subsets, name, summary)
         summary.compare(contents)
-        contents["warnings"] += trainer.warnings
+        contents["warnings"] += said + trainer.warnings
         contents["trained_parameters"] = sum(value.numel() for value in model.params().values())
         contents["train"] = {
             "classes": trained_on,
@@ -130,8 +133,11 @@ def evaluate(
 
     session = Session(cfg, shared)
     session.check_test(subsets)
+    said: list[str] = []
     if saved:
         file, tensors, header = saved
+        trained = run if run.is_dir() else run.parent
+        said = cautions.of_split(session.dataset.note, cfg.DATASET.NAME, trained)
         learner = session.learner(tuple(header["classnames"]))
         checkpoint.load_into(learner, tensors, file)
         session.check_learner(learner, subsets)
@@ -150,8 +156,11 @@ def evaluate(
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
     with open_run(cfg, folder), summary:
         session.describe(session.model(learner, subsets[0]), training=False)
+        for warning in said:
+            logger.warning(warning)
         logger.info(f"evaluating {source}")
         contents = evaluate_run(session, learner, subsets, name, summary)
+        contents["warnings"] += said
         contents["prompts"] = source
         if parallel.is_main_process():
             results.write(folder, contents)

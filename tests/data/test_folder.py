@@ -69,28 +69,51 @@ def test_a_split_may_be_missing_until_it_is_needed(missing, put, open_folder):
     }
 
 
-def test_division_by_hash(put, open_folder):
-    put(*many("cat", "dog", count=200))
+def sizes(dataset, label: int) -> list[int]:
+    return [sum(item.label == label for item in items) for items in dataset.splits().values()]
+
+
+def test_division_within_each_class(put, open_folder):
+    put(*many("cat", count=30), *many("dog", count=200))
     dataset = open_folder()
-    sizes = [len(items) for items in dataset.splits().values()]
-    assert sum(sizes) == 400
-    for size, percent in zip(sizes, (50, 20, 30), strict=True):
-        assert abs(size / 4 - percent) < 8
-    assert dataset.note == "non-standard split: 50/20/30 by a hash of each picture's path"
+    assert sizes(dataset, 0) == [15, 6, 9]
+    assert sizes(dataset, 1) == [100, 40, 60]
+    assert dataset.note == (
+        "non-standard split: 50/20/30 of each class, by a hash of each picture's path"
+    )
     # the same on every system
-    assert paths(dataset, "val")[:3] == ["cat/100.png", "cat/101.png", "cat/103.png"]
+    assert paths(dataset, "val")[:3] == ["cat/14.png", "cat/15.png", "cat/16.png"]
+    every = [path for split in ("train", "val", "test") for path in paths(dataset, split)]
+    assert len(set(every)) == len(every) == 230
 
 
-def test_more_pictures_move_no_other(put, open_folder):
+@pytest.mark.parametrize(
+    ("count", "parts"),
+    [
+        (2, [1, 0, 1]),
+        (3, [1, 1, 1]),
+        (4, [2, 1, 1]),
+        (5, [3, 1, 1]),
+        (6, [3, 1, 2]),
+        (7, [4, 1, 2]),
+        (10, [5, 2, 3]),
+        (16, [8, 3, 5]),
+    ],
+)
+def test_a_class_is_in_all_parts_as_far_as_it_goes(count, parts, put, open_folder):
+    put(*many("cat", "dog", count=count))
+    assert sizes(open_folder(), 0) == sizes(open_folder(), 1) == parts
+
+
+def test_pictures_of_other_classes_move_none(put, open_folder):
     put(*many("cat", "dog"))
-    before = {
-        path: split for split in ("train", "val", "test") for path in paths(open_folder(), split)
-    }
-    put(*(f"{name}/more-{index}.png" for name in ("cat", "dog", "bird") for index in range(40)))
-    after = {
-        path: split for split in ("train", "val", "test") for path in paths(open_folder(), split)
-    }
-    assert all(after[path] == split for path, split in before.items())
+
+    def division(split):
+        return [path for path in paths(open_folder(), split) if not path.startswith("bird")]
+
+    before = {split: division(split) for split in ("train", "val", "test")}
+    put(*many("bird", count=17), *(f"bird/more/{index}.png" for index in range(8)))
+    assert {split: division(split) for split in before} == before
 
 
 def test_small_classes_have_a_picture_to_train_and_one_to_test(put, open_folder):

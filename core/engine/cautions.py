@@ -1,0 +1,58 @@
+"""Warn of what is legal, but surely unintended: for a run's log and its results."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from softprompt.core.data.dataset import Item
+from softprompt.core.engine import results
+from softprompt.core.engine.optim import Optim
+
+NAMED = 20  # classes that a warning names
+
+
+def of_training(
+    items: Sequence[Item], classnames: Sequence[str], shots: int, optim: Optim
+) -> list[str]:
+    """Return the warnings of a training.
+
+    Args:
+        items: the training pictures, labelled from 0 in the order of ``classnames``.
+        shots: ``DATASET.NUM_SHOTS``, below 1 for all pictures.
+    """
+    warnings = []
+    counts = Counter(item.label for item in items)
+    short = [f"{name!r} {counts[i]}" for i, name in enumerate(classnames) if counts[i] < shots]
+    if short:
+        more = f" and {len(short) - NAMED} others" if len(short) > NAMED else ""
+        warnings.append(
+            f"DATASET.NUM_SHOTS is {shots}, but {len(short)} of {len(classnames)} classes have "
+            f"fewer training pictures: {', '.join(short[:NAMED])}{more}"
+        )
+    if optim.warmup_epochs >= optim.epochs:
+        warnings.append(
+            f"OPTIM.WARMUP_EPOCH is {optim.warmup_epochs} and OPTIM.MAX_EPOCH {optim.epochs}, so "
+            f"the whole training has the warm-up's rate, OPTIM.WARMUP_CONS_LR {optim.warmup_lr}"
+        )
+    return warnings
+
+
+def of_split(note: str, dataset: str, run: Path) -> list[str]:
+    """Return a warning if a run was trained on this dataset, but on another split of it.
+
+    Args:
+        note: the dataset's note on its split.
+        run: the folder of the evaluated run; without results in it, nothing is known.
+    """
+    try:
+        found = json.loads((run / results.FILE).read_text(encoding="utf-8"))
+        trained = found["dataset"], found["split"]["note"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    if trained[0] != dataset or trained[1] == note:
+        return []
+    return [
+        f"{run} was trained on another split of {dataset} ({trained[1] or 'the standard one'}), so "
+        "pictures that it was trained on may be among those it is evaluated on"
+    ]
