@@ -14,6 +14,8 @@ from softprompt.core.base.errors import UserError
 Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
 
+TRUST = "import the code that a run's own settings name in PLUGINS"  # help of --trust-plugins
+
 
 def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     """Return a decorator for a tool's ``main(arguments) -> exit code``.
