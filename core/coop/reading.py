@@ -170,9 +170,11 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, name, _, length, *view = pid
+        if not isinstance(name, str):  # nested tuples could take all memory as text
+            raise pickle.UnpicklingError("a store of numbers without a name")
         if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"a store {name} of unknown numbers")
-        return self.storages.setdefault(str(name), Storage(dtype, str(name), int(length)))
+        return self.storages.setdefault(name, Storage(dtype, name, int(length)))
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
@@ -239,7 +241,7 @@ def _from_old_format(file: Path) -> tuple[Any, ReadStorage]:
             Unpickler(opened, file).load()
         unpickler = Unpickler(opened, file)
         content = unpickler.load()
-        order = [str(name) for name in Unpickler(opened, file).load()]
+        order = [name for name in Unpickler(opened, file).load() if isinstance(name, str)]
         start = opened.tell()
 
     def read(wanted: Storage) -> bytes:

@@ -465,6 +465,15 @@ def test_a_few_bytes_do_not_take_all_memory(mistake, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
+def test_a_name_that_is_a_tower_of_tuples_takes_no_memory(mistake, tmp_path):
+    """Each tuple holds the one before twice, so as text it has 2^60 parts."""
+    file = tmp_path / "model.pth.tar-5"
+    tower = b")" + b"2\x86" * 60
+    pid = b"X\x07\x00\x00\x00storage" + b"N" + tower + b"NK\x01"
+    file.write_bytes(b"\x80\x02(" + pid + b"tQ.")
+    assert "a store of numbers without a name" in mistake(file, *BASE)
+
+
 @pytest.mark.parametrize(
     "noop", [b"N0", b"(1", b"\x80\x02", b"\x95" + struct.pack("<Q", 2) + b"N0"]
 )
