@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from softprompt.core import DATASETS, Dataset, Item, UserError
-from softprompt.core.data.dataset import SPLITS, Splits, check_files, read_lines
+from softprompt.core.data.dataset import SPLITS, Splits, check_files, check_inside, read_lines
 
 
 @DATASETS.register("fgvc_aircraft")
@@ -45,4 +45,5 @@ class FGVCAircraft(Dataset):
             if name not in labels:
                 raise UserError(f"{file}: the line {line!r} is not a number and a variant's name")
             items.append(Item(f"{number}.jpg", labels[name]))
+        check_inside(self.image_dir, items, file)
         return items

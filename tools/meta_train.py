@@ -6,7 +6,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import TRUST, command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -20,6 +20,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
     parser.add_argument("--seed", type=int, help="SEED")
     parser.add_argument("--resume", action="store_true", help="continue the run in --output-dir")
+    parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
     return parser.parse_intermixed_args(arguments)
 
@@ -29,17 +30,17 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.parallel import processes
+    from softprompt.core.config.saved import SavedSettings
     from softprompt.core.meta.config import load_meta_config
     from softprompt.core.meta.run import meta_train
 
     log_to_console()
-    config_file = given.config_file
-    own = Path(given.output_dir or "", "config.yaml")
-    if given.resume and not config_file and given.output_dir and own.is_file():
-        config_file = str(own)  # the saved settings of the run
+    own, saved = Path(given.output_dir or "", "config.yaml"), None
+    if given.resume and not given.config_file and given.output_dir and own.is_file():
+        saved = SavedSettings(own, trust_plugins=given.trust_plugins, own_places=True)
     flags = {"META.PAIRS.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": given.output_dir}
     flags = {key: value for key, value in flags.items() if value is not None}
-    cfg = load_meta_config(config_file, flags, given.options)
+    cfg = load_meta_config(given.config_file, flags, given.options, saved)
     with processes(cfg.USE_CUDA):
         meta_train(cfg, resume=given.resume)
     return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import TRUST, command
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="KEY VALUE",
         help="changes of the run's configuration, such as MODEL.BACKBONE.PRETRAINED FILE",
     )
+    parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
     return parser.parse_args(arguments)
 
 
@@ -112,7 +113,7 @@ def main(arguments: list[str]) -> int:
     if given.top < 1:
         raise UserError(f"--top is {given.top}, but must be at least 1")
     pictures = files(given.pictures)
-    predictor = Predictor(given.run, given.classes, given.set)
+    predictor = Predictor(given.run, given.classes, given.set, given.trust_plugins)
     for warning in predictor.warnings:
         print(warning, file=sys.stderr)
     unreadable = show(predictor(pictures), predictor.classnames, given.top, given.json)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import KEY, command
+from softprompt.core.base.cli import KEY, TRUST, command
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -29,6 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--eval-only", action="store_true", help="evaluate, train nothing")
     parser.add_argument("--model-dir", default="", metavar="RUN", help="the run to evaluate")
     parser.add_argument("--load-epoch", type=int, default=0, help="its epoch; default: the last")
+    parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
     return parser.parse_intermixed_args(_resume_apart(arguments))
 
@@ -44,14 +45,14 @@ def _resume_apart(arguments: list[str]) -> list[str]:
 
 
 def sources(given: argparse.Namespace) -> tuple[str, dict]:
-    """Return the config file and the keys set by flags; a run in RUN has a file of its own."""
+    """Return the file of a run's own settings, "" if there is none, and the keys set by flags."""
     output_dir = given.resume or given.output_dir
     run = given.model_dir if given.eval_only else output_dir if given.resume is not None else ""
-    config_file = given.config_file
-    if not config_file and run and Path(run, "config.yaml").is_file():
-        config_file, output_dir = str(Path(run, "config.yaml")), output_dir or ""
+    own_file = ""
+    if not given.config_file and run and Path(run, "config.yaml").is_file():
+        own_file, output_dir = str(Path(run, "config.yaml")), output_dir or ""
     flags = {"DATASET.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": output_dir}
-    return config_file, {key: value for key, value in flags.items() if value is not None}
+    return own_file, {key: value for key, value in flags.items() if value is not None}
 
 
 @command("interrupted; --resume goes on after the last finished epoch")
@@ -60,10 +61,16 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.parallel import processes
     from softprompt.core.config.load import load_config
+    from softprompt.core.config.saved import SavedSettings
 
     log_to_console()
-    config_file, flags = sources(given)
-    cfg = load_config(config_file, given.dataset_config_file, flags, given.options)
+    own_file, flags = sources(given)
+    saved = None
+    if own_file:
+        trust, resumed = given.trust_plugins, not given.eval_only
+        saved = SavedSettings(own_file, trust_plugins=trust, own_places=resumed)
+    files = given.config_file, given.dataset_config_file
+    cfg = load_config(*files, flags, given.options, saved)
     # It imports torch, which takes a second, so mistakes are reported before.
     from softprompt.core.engine.run import evaluate, train
 

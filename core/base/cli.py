@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from softprompt.core.base.errors import UserError
 
 Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
+
+TRUST = "import the code that a run's own settings name in PLUGINS"  # help of --trust-plugins
 
 
 def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
@@ -25,6 +28,8 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
         def run(arguments: list[str]) -> int:
+            # Such a picture is an error here, so Pillow need not warn of it.
+            warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
             try:
                 return main(arguments)
             except KeyboardInterrupt:

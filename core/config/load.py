@@ -12,6 +12,7 @@ from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.plugins import import_built_in, import_plugins
 from softprompt.core.base.registry import DATASETS, Registry, normalized
 from softprompt.core.config.options import COMPONENTS, node_name, option_node
+from softprompt.core.config.saved import SavedSettings
 from softprompt.core.config.schema import NOT_HASHED, check_values, defaults
 from softprompt.core.config.values import coerce
 from softprompt.core.config.yaml_files import Layer, read_layers, tree_of
@@ -22,18 +23,22 @@ def load_config(
     dataset_config_file: str = "",
     flags: dict[str, Any] | None = None,
     pairs: Sequence[str] = (),
+    saved: SavedSettings | None = None,
 ) -> CfgNode:
     """Return the frozen configuration of a run.
 
-    Later sources win: the defaults, ``config_file``, ``dataset_config_file``, the ``flags``
-    (dotted key to value) and the ``pairs`` (``[KEY, VALUE, KEY, VALUE ...]``). A method's file
-    names a dataset to start with, so the dataset's file comes after it.
+    Later sources win: the defaults, what another run ``saved``, ``config_file``,
+    ``dataset_config_file``, the ``flags`` (dotted key to value) and the ``pairs``
+    (``[KEY, VALUE, KEY, VALUE ...]``). A method's file names a dataset to start with, so the
+    dataset's file comes after it. All but ``saved`` is the user's word: a file that is named here
+    has its ``PLUGINS`` imported.
 
     Raises:
-        UserError: a file is missing or malformed, or a key or value does not exist.
+        UserError: a file is missing or malformed, a key or value does not exist, or ``saved`` names
+            plugins that the user does not.
     """
     files = [file for file in (config_file, dataset_config_file) if file]
-    return configure(defaults(), COMPONENTS, files, flags, pairs)
+    return configure(defaults(), COMPONENTS, files, flags, pairs, saved)
 
 
 def configure(
@@ -42,25 +47,34 @@ def configure(
     files: Sequence[str],
     flags: dict[str, Any] | None = None,
     pairs: Sequence[str] = (),
+    saved: SavedSettings | None = None,
 ) -> CfgNode:
     """Return ``cfg`` frozen, with its components' options and the values of all sources.
 
     Args:
         cfg: the keys that belong to no component, with a node for each component.
         components: the registry of each such node.
-        files, flags, pairs: the sources; later ones win, as in ``load_config``.
+        files, flags, pairs, saved: the sources, as in ``load_config``.
 
     Raises:
-        UserError: a file is missing or malformed, or a key or value does not exist.
+        UserError: a file is missing or malformed, a key or value does not exist, or ``saved`` names
+            plugins that the user does not.
     """
     layers = [layer for file in files for layer in read_layers(file)]
     given = tree_of({**(flags or {}), **paired(pairs)})
     layers.append(Layer("the command line", given, {}))
 
     import_built_in()
+    named: list[str] | None = None
     for layer in layers:
-        plugins = coerce(layer.settings.get("PLUGINS", ()), (), "PLUGINS", layer.file)
-        import_plugins(plugins, Path(layer.file).parent if Path(layer.file).is_file() else None)
+        if "PLUGINS" in layer.settings:
+            plugins = coerce(layer.settings["PLUGINS"], (), "PLUGINS", layer.file)
+            import_plugins(plugins, _folder_of(layer))
+            named = [*(named or ()), *plugins]
+    if saved:
+        layer = saved.layer()
+        import_plugins(saved.plugins_to_import(layer, named), _folder_of(layer))
+        layers.insert(0, layer)
 
     for component, registry in components.items():
         for name in registry.names():
@@ -105,6 +119,11 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
 def config_hash(cfg: CfgNode) -> str:
     """Return twelve hex digits that agree for equal settings, wherever the runs are written."""
     return hashlib.sha256(yaml.safe_dump(settings(cfg)).encode()).hexdigest()[:12]
+
+
+def _folder_of(layer: Layer) -> Path | None:
+    """Return the folder of a layer's file, where its plugins may lie; None: it is of no file."""
+    return Path(layer.file).parent if Path(layer.file).is_file() else None
 
 
 def _applicable(layers: list[Layer]) -> list[Layer]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from softprompt.core.base.errors import UserError, reason
 
 MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of the old format
+MAX_STEPS = 1_000_000  # opcodes of a pickle; a CLIP and its optimizer have under 100,000
 DTYPES = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -122,6 +123,24 @@ class Stored:
 ReadStorage = Callable[[Storage], bytes]
 
 
+class Opcodes(dict):
+    """The functions of a pickle's opcodes, of which a file may use ``MAX_STEPS``."""
+
+    def __init__(self, functions: dict[int, Callable], file: Path):
+        super().__init__(functions)
+        self.file = file
+        self.steps = 0
+
+    def __getitem__(self, opcode: int) -> Callable:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise UserError(
+                f"{self.file} takes more than {MAX_STEPS:,} steps to read, and no checkpoint of "
+                "the official code takes nearly as many; it was refused"
+            )
+        return super().__getitem__(opcode)
+
+
 class Unpickler(pickle._Unpickler):
     """Read one pickle; refuse it if it names a class that no official checkpoint contains.
 
@@ -131,6 +150,7 @@ class Unpickler(pickle._Unpickler):
     def __init__(self, opened: IO[bytes], file: Path):
         super().__init__(opened, encoding="latin1")  # Python 2 wrote bytes where text was meant
         self.file = file
+        self.__dict__["dispatch"] = Opcodes(super().dispatch, file)  # the class has another for all
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -150,9 +170,11 @@ class Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, name, _, length, *view = pid
+        if not isinstance(name, str):  # nested tuples could take all memory as text
+            raise pickle.UnpicklingError("a store of numbers without a name")
         if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"a store {name} of unknown numbers")
-        return self.storages.setdefault(str(name), Storage(dtype, str(name), int(length)))
+        return self.storages.setdefault(name, Storage(dtype, name, int(length)))
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
@@ -219,7 +241,7 @@ def _from_old_format(file: Path) -> tuple[Any, ReadStorage]:
             Unpickler(opened, file).load()
         unpickler = Unpickler(opened, file)
         content = unpickler.load()
-        order = [str(name) for name in Unpickler(opened, file).load()]
+        order = [name for name in Unpickler(opened, file).load() if isinstance(name, str)]
         start = opened.tell()
 
     def read(wanted: Storage) -> bytes:

@@ -110,6 +110,27 @@ class Dataset:
         raise UserError(message)
 
 
+def check_inside(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
+    """Raise ``UserError`` naming the first path in a file that leads out of the image folder.
+
+    A file may come from anywhere, the folder is the user's: links in it may lead where they will,
+    so a path is resolved only if it is absolute or contains ``..``.
+    """
+    for path in (item.path for item in items):
+        absolute = os.path.isabs(path) or os.path.splitdrive(path)[0]
+        if not absolute and ".." not in path.replace("\\", "/").split("/"):
+            continue
+        try:
+            if (image_dir / path).resolve().is_relative_to(image_dir.resolve()):
+                continue
+        except (OSError, RuntimeError, ValueError):  # no path at all, or links in a circle
+            pass
+        raise UserError(
+            f"{named_by} names the picture {path!r}, which lies outside of {image_dir}; its paths "
+            "must be relative to that folder and stay in it"
+        )
+
+
 def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
     """Raise ``UserError`` naming the first picture that a file lists and the disk lacks."""
     missing = missing_files(image_dir, items)

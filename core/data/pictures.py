@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, reason
 from softprompt.core.base.files import GIGABYTE
 
 if TYPE_CHECKING:  # downloads list and check pictures without torch, which takes a second
@@ -24,6 +24,7 @@ SUFFIXES = frozenset(
     | {".tif", ".tiff", ".ppm", ".pgm"}
 )
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+MAX_PIXELS = "SOFTPROMPT_MAX_PIXELS"  # environment variable: the largest picture to decode
 
 
 class FileReader:
@@ -39,8 +40,7 @@ class FileReader:
             UserError: the file is missing or cannot be decoded; the message holds its path.
         """
         file = Path(self.folder, path)
-        with _readable_errors(file), Image.open(file) as image:
-            return image.convert("RGB")
+        return decode(file, file)
 
     def content(self, path: str) -> bytes:
         """Return the bytes of the file; errors are those of the picture."""
@@ -65,8 +65,10 @@ class JpegReader:
             return self.files(path)
         content = self.files.content(path)
         try:
+            with open_picture(BytesIO(content), Path(self.files.folder, path)) as image:
+                mode = image.mode
             # torchvision converts four channels to RGB in another way than Pillow.
-            if Image.open(BytesIO(content)).mode in ("RGB", "L"):
+            if mode in ("RGB", "L"):
                 import torch
                 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -168,14 +170,61 @@ def list_folders(folder: Path) -> list[str]:
     )
 
 
+def decode(source: Path | IO[bytes], place: str | Path) -> Image.Image:
+    """Return a picture in RGB.
+
+    Args:
+        place: its location, for messages.
+
+    Raises:
+        UserError: it is missing, too large or cannot be decoded.
+    """
+    with open_picture(source, place) as image:
+        return image.convert("RGB")
+
+
 @contextmanager
-def _readable_errors(file: Path) -> Iterator[None]:
-    """Turn what reading a picture raises into ``UserError`` with the file's path."""
+def open_picture(source: Path | IO[bytes], place: str | Path) -> Iterator[Image.Image]:
+    """Open a picture whose pixels have not been decoded yet.
+
+    More pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, for which Pillow only warns, are an error: a
+    small file can claim to have so many that decoding them takes all memory. The environment
+    variable ``SOFTPROMPT_MAX_PIXELS`` sets this limit.
+
+    Raises:
+        UserError: it is missing, too large or cannot be decoded, also while it is open.
+    """
+    limit = _pixel_limit()
+    with _readable_errors(place), Image.open(source) as image:
+        if limit is not None and image.width * image.height > limit:
+            raise Image.DecompressionBombError
+        yield image
+
+
+def _pixel_limit() -> int | None:
+    allowed = os.environ.get(MAX_PIXELS)
+    if allowed:
+        if not allowed.isdecimal() or not int(allowed):
+            raise UserError(f"{MAX_PIXELS} is {allowed!r}, but takes a whole number of pixels")
+        Image.MAX_IMAGE_PIXELS = int(allowed)  # Pillow's is an error itself from twice this on
+    return Image.MAX_IMAGE_PIXELS
+
+
+@contextmanager
+def _readable_errors(place: str | Path) -> Iterator[None]:
+    """Turn what reading a picture raises into ``UserError`` with its place."""
     try:
         yield
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise UserError(f"no such picture: {file}") from None
+        raise UserError(f"no such picture: {place}") from None
     except UnidentifiedImageError:
-        raise UserError(f"{file} is no picture, or its beginning is damaged") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"the picture {file} cannot be decoded: {error}") from None
+        raise UserError(f"{place} is no picture, or its beginning is damaged") from None
+    except Image.DecompressionBombError:
+        raise UserError(
+            f"the picture {place} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many to "
+            f"decode; make it smaller, or allow more by the environment variable {MAX_PIXELS}"
+        ) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"the picture {place} cannot be decoded: {reason(error)}") from None

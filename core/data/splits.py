@@ -10,7 +10,7 @@ from typing import Any
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import ASSETS
 from softprompt.core.base.log import logger
-from softprompt.core.data.dataset import SPLITS, Dataset, Item, Splits, check_files
+from softprompt.core.data.dataset import SPLITS, Dataset, Item, Splits, check_files, check_inside
 from softprompt.core.data.fewshot import draw_shots, list_sha256
 
 PUBLISHED = ASSETS / "splits"  # CoOp's own files, gzip-compressed
@@ -115,6 +115,7 @@ class SplitFileDataset(Dataset):
         self.image_dir = self.folder_of(self.folder, self.images)
         self.split_path = self._find_split()
         self.classnames, self._splits = read_split(self.split_path)
+        check_inside(self.image_dir, chain(*self._splits.values()), self.split_path)
         if not self._is_published():
             self.note = f"non-standard split: {self.split_path} is not the one CoOp published"
 

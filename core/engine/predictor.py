@@ -11,7 +11,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.prompted import PromptedCLIP
 from softprompt.core.config.load import load_config
-from softprompt.core.config.yaml_files import flat_of
+from softprompt.core.config.saved import SavedSettings
 from softprompt.core.data.pictures import FileReader
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
 from softprompt.core.engine import checkpoint
@@ -30,20 +30,29 @@ class Prediction(NamedTuple):
 class Predictor:
     """A classifier of picture files by the prompts of a run, which needs no dataset."""
 
-    def __init__(self, run: str | Path, classnames: Iterable[str] = (), pairs: Iterable[str] = ()):
+    def __init__(
+        self,
+        run: str | Path,
+        classnames: Iterable[str] = (),
+        pairs: Iterable[str] = (),
+        trust_plugins: bool = False,
+    ):
         """Load the prompts of a run's last epoch.
 
         Args:
             run: the run's folder, or a prompt file.
             classnames: the classes to choose from; empty: those that the prompts were trained for.
             pairs: ``[KEY, VALUE ...]`` to change in the run's configuration.
+            trust_plugins: import the run's ``PLUGINS``, which ``pairs`` must repeat otherwise.
 
         Raises:
-            UserError: there are no prompts, or they cannot be used with these class names.
+            UserError: there are no prompts, they cannot be used with these class names, or the run
+                names plugins that ``pairs`` does not.
         """
         file = checkpoint.find_prompts(Path(run).expanduser())
         tensors, header = checkpoint.load_prompts(file)
-        cfg = load_config(flags=flat_of(header["config"]), pairs=list(pairs))
+        saved = SavedSettings(file, header["config"], trust_plugins)
+        cfg = load_config(pairs=list(pairs), saved=saved)
         trained: tuple[str, ...] = tuple(header["classnames"])
         self.classnames = tuple(classnames) or trained
         _check_classnames(self.classnames)

@@ -12,6 +12,7 @@ from yacs.config import CfgNode
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.config.load import configure
 from softprompt.core.config.options import option_node
+from softprompt.core.config.saved import SavedSettings
 from softprompt.core.config.schema import defaults
 from softprompt.core.meta.clusters.cluster import cluster
 from softprompt.core.meta.corpus import open_corpus, samplers
@@ -31,7 +32,10 @@ SHARED = ("OUTPUT_DIR", "SEED", "USE_CUDA", "PLUGINS", "INPUT", "MODEL", "PROMPT
 
 
 def load_meta_config(
-    config_file: str = "", flags: dict[str, Any] | None = None, pairs: Sequence[str] = ()
+    config_file: str = "",
+    flags: dict[str, Any] | None = None,
+    pairs: Sequence[str] = (),
+    saved: SavedSettings | None = None,
 ) -> CfgNode:
     """Return the frozen configuration of meta-training; later sources win, as in a run's.
 
@@ -39,14 +43,16 @@ def load_meta_config(
         config_file: a YAML file; "": the defaults.
         flags: values by dotted key.
         pairs: ``[KEY, VALUE, KEY, VALUE ...]``.
+        saved: the settings of the run that continues, the weakest source.
 
     Raises:
-        UserError: a file is missing or malformed, or a key or value does not exist.
+        UserError: a file is missing or malformed, a key or value does not exist, or ``saved`` names
+            plugins that the user does not.
     """
     cfg = CfgNode({key: value for key, value in defaults().items() if key in SHARED})
     cfg.META = CfgNode({section: option_node(owner) for section, owner in SECTIONS.items()})
     files = [config_file] if config_file else []
-    return configure(cfg, {"PROMPT": PROMPT_LEARNERS}, files, flags, pairs)
+    return configure(cfg, {"PROMPT": PROMPT_LEARNERS}, files, flags, pairs, saved)
 
 
 def section(cfg: CfgNode, name: str) -> dict[str, Any]:

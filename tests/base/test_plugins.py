@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import meta_train  # tools/ is on the path
+import predict
 import pytest
-import train  # tools/ is on the path
+import train
+from PIL import Image
 from safetensors.torch import load_file
 
 from softprompt.core.base.errors import UserError
@@ -13,6 +16,7 @@ from softprompt.core.base.plugins import import_built_in, import_plugins
 from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 from softprompt.core.base.seeding import seeded
 from softprompt.core.config.load import load_config
+from softprompt.core.config.saved import SavedSettings
 from softprompt.core.prompts.base import random_vectors
 
 PLUGIN = '''
@@ -219,3 +223,95 @@ def test_an_option_without_a_default_is_an_error(plugin_file):
     file = plugin_file(PLUGIN.replace("weight: float = 0.5", "weight: float"))
     with pytest.raises(UserError, match="MyTrainer.*'weight' needs a default"):
         load_config(pairs=["PLUGINS", str(file)])
+
+
+MARKED = """
+from pathlib import Path
+with open(Path(__file__).with_suffix(".ran"), "a") as marks:
+    marks.write("ran ")
+"""
+
+
+@pytest.fixture
+def run_with_plugin(plugin_file, tmp_path, monkeypatch):
+    """Train with a plugin, forget it, and return the run's folder and how often the file has run.
+
+    The file lies in the current folder, below which a run could name it.
+    """
+    monkeypatch.chdir(tmp_path)
+    file = Path(plugin_file(PLUGIN + MARKED))
+    assert train.main(["--output-dir", "run", "PLUGINS", file.name, *MINE]) == 0
+    sys.modules.pop(f"softprompt_plugin_{file.stem}")
+    for registry in (TRAINERS, PROMPT_LEARNERS, DATASETS):
+        for name in registry.names():
+            if registry[name].__module__.startswith("softprompt_plugin_"):
+                del registry._classes[name]
+    return file, lambda: len(file.with_suffix(".ran").read_text().split())
+
+
+@pytest.mark.parametrize("tool", ["evaluate", "resume", "predict"])
+def test_a_run_imports_no_code_unless_the_user_says_so(tool, run_with_plugin, capsys):
+    file, times = run_with_plugin
+    Image.new("RGB", (40, 40)).save("photo.png")
+    command = {
+        "evaluate": lambda *more: train.main(["--eval-only", "--model-dir", "run", *more]),
+        "resume": lambda *more: train.main(["--resume", "run", *more]),
+        "predict": lambda *more: predict.main(["run", "photo.png", *more]),
+    }[tool]
+    named = ["PLUGINS", str(file)] if tool == "evaluate" else ["PLUGINS", file.name]
+    named = ["--set", *named] if tool == "predict" else named
+    without = ["--set", "PLUGINS", "()"] if tool == "predict" else ["PLUGINS", "()"]
+
+    capsys.readouterr()
+    assert command() == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "PLUGINS 'my_plugin.py'" in said
+    assert "--trust-plugins" in said and "may not import" in said
+    assert command(*without) == 2
+    assert "MY_" in capsys.readouterr().err  # what is missing, by name
+    assert times() == 1
+
+    assert command(*named) == 0
+    assert times() == 2
+    assert command("--trust-plugins") == 0
+    assert times() == 2  # the same file
+
+
+def test_a_config_file_that_the_user_names_may_import(run_with_plugin):
+    _, times = run_with_plugin
+    command = ["--config-file", "run/config.yaml", "--output-dir", "run", "--resume"]
+    assert train.main(command) == 0
+    assert times() == 2
+
+
+def test_the_users_file_is_imported_instead_of_the_runs(run_with_plugin, tmp_path):
+    file, times = run_with_plugin
+    mine = tmp_path / "mine" / file.name
+    mine.parent.mkdir()
+    mine.write_text(file.read_text())
+    assert train.main(["--eval-only", "--model-dir", "run", "PLUGINS", str(mine)]) == 0
+    assert times() == 1 and mine.with_suffix(".ran").is_file()
+
+
+def test_all_plugins_that_a_run_needs_are_asked_for_at_once():
+    saved = SavedSettings("run/config.yaml", {"PLUGINS": ["a.py", "b.c", "d.py"]})
+    with pytest.raises(UserError, match=r"'b.c', 'd.py' in.*PLUGINS '\(x/a.py,b.c,d.py\)'"):
+        saved.plugins_to_import(saved.layer(), ["x/a.py"])
+
+
+def test_a_meta_trained_run_imports_none_either(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("PLUGINS: [a.py]")
+    assert meta_train.main(["--resume", "--output-dir", str(tmp_path)]) == 2
+    assert "names 'a.py' in PLUGINS" in capsys.readouterr().err
+
+
+def test_an_evaluation_writes_only_where_the_user_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"OUTPUT_DIR": "theirs", "CACHE": {"DIR": "theirs"}, "PROMPT": {"NAME": "coop"}}
+    settings |= {"TRAINER": {"NAME": "erm"}, "DATASET": {"NAME": "shapes"}}
+    cfg = load_config(saved=SavedSettings("run/config.yaml", settings))
+    assert (cfg.OUTPUT_DIR, cfg.CACHE.DIR) == ("", "")
+    cfg = load_config(saved=SavedSettings("run/config.yaml", settings), pairs=["CACHE.DIR", "mine"])
+    assert cfg.CACHE.DIR == "mine"
+    cfg = load_config(saved=SavedSettings("run/config.yaml", settings, own_places=True))
+    assert (cfg.OUTPUT_DIR, cfg.CACHE.DIR) == ("theirs", "theirs")

@@ -465,6 +465,30 @@ def test_a_few_bytes_do_not_take_all_memory(mistake, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
+def test_a_name_that_is_a_tower_of_tuples_takes_no_memory(mistake, tmp_path):
+    """Each tuple holds the one before twice, so as text it has 2^60 parts."""
+    file = tmp_path / "model.pth.tar-5"
+    tower = b")" + b"2\x86" * 60
+    pid = b"X\x07\x00\x00\x00storage" + b"N" + tower + b"NK\x01"
+    file.write_bytes(b"\x80\x02(" + pid + b"tQ.")
+    assert "a store of numbers without a name" in mistake(file, *BASE)
+
+
+@pytest.mark.parametrize(
+    "noop", [b"N0", b"(1", b"\x80\x02", b"\x95" + struct.pack("<Q", 2) + b"N0"]
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_pickle_without_end_is_refused_at_once(noop, zipped, mistake, tmp_path):
+    file = tmp_path / "model.pth.tar-5"
+    content = b"\x80\x02" + noop * (6_000_000 // len(noop)) + b"N."
+    file.write_bytes(content)
+    if zipped:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("archive/data.pkl", content)
+    said = mistake(file, *BASE)
+    assert "more than 1,000,000 steps" in said and str(file) in said
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_a_damaged_checkpoint_is_named(old, mistake, tmp_path, base_size):
     file = tmp_path / "model.pth.tar-5"

@@ -392,6 +392,47 @@ def test_missing_pictures_are_counted(tmp_path):
     assert dataset.listed() == dataset._splits
 
 
+@pytest.mark.parametrize(
+    "path", ["../../secret.png", "a/../../../secret.png", "/dev/zero", "{outside}", "../\0.png"]
+)
+def test_a_split_file_cannot_name_pictures_elsewhere(path, tmp_path):
+    write_picture(tmp_path / "secret.png")
+    path = path.replace("{outside}", str(tmp_path / "secret.png"))
+    file, tables = write_split_dataset(tmp_path, "eurosat")
+    tables["test"][0][0] = path
+    file.write_text(json.dumps(tables))
+    with pytest.raises(UserError, match="outside of .*2750;") as error:
+        DATASETS["eurosat"](tmp_path)
+    said = str(error.value)
+    assert str(file) in said and repr(path) in said and "\n" not in said
+
+
+def test_an_annotation_cannot_name_pictures_elsewhere(tmp_path):
+    file = write_aircraft(tmp_path) / "images_variant_test.txt"
+    line = file.read_text().splitlines()[0]
+    file.write_text(f"../../secret {line.partition(' ')[2]}\n")
+    with pytest.raises(UserError, match=r"'\.\./\.\./secret\.jpg', which lies outside"):
+        DATASETS["fgvc_aircraft"](tmp_path)
+
+
+def test_links_in_the_pictures_folder_may_lead_anywhere(tmp_path):
+    """A folder that is a link, a picture that is one, and paths that come back."""
+    file, tables = write_split_dataset(tmp_path, "eurosat")
+    folder = tmp_path / "eurosat" / "2750"
+    first, second, third = (row[0] for row in tables["train"][:3])
+    (folder / first).rename(tmp_path / "elsewhere.jpg")
+    (folder / first).symlink_to(tmp_path / "elsewhere.jpg")
+    tables["train"][1][0] = f"{Path(second).parent}/../{second}"
+    tables["train"][2][0] = str(folder / third)
+    file.write_text(json.dumps(tables))
+    folder.rename(tmp_path / "disk")
+    folder.symlink_to(tmp_path / "disk")
+    dataset = DATASETS["eurosat"](tmp_path)
+    assert len(dataset.splits()["train"]) == len(tables["train"])
+    for path, *_ in tables["train"]:
+        dataset.reader()(path)
+
+
 def test_missing_annotation_is_one_line(tmp_path):
     with pytest.raises(UserError, match="cannot read .*/a.txt: no such file"):
         read_lines(tmp_path / "a.txt")

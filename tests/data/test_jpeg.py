@@ -1,5 +1,9 @@
 """INPUT.BACKEND torchvision: the pixels of Pillow, resized to within one level."""
 
+import struct
+import zlib
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +77,37 @@ def test_normalization_is_the_same():
     plain = evaluation_transform((), wanted)(picture())
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (means, deviations))
     torch.testing.assert_close(found, (plain - mean) / deviation)
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+@pytest.mark.parametrize("reader", [FileReader, JpegReader])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("limit", [6_000, 3_000, 1_000])  # the last one Pillow refuses, too
+def test_a_picture_of_too_many_pixels_is_refused(reader, suffix, limit, tmp_path, monkeypatch):
+    picture().save(tmp_path / f"a.{suffix}")  # 3,550 pixels
+    read = reader(str(tmp_path))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**9)
+    monkeypatch.setenv("SOFTPROMPT_MAX_PIXELS", str(limit))
+    if limit > 3_550:
+        read(f"a.{suffix}")
+        return
+    with pytest.raises(UserError, match=rf"a.{suffix} has more than {limit:,} pixels.*MAX_PIXELS$"):
+        read(f"a.{suffix}")
+    monkeypatch.setenv("SOFTPROMPT_MAX_PIXELS", "3550")
+    read(f"a.{suffix}")
+    for wrong in ("many", "-1", "0"):
+        monkeypatch.setenv("SOFTPROMPT_MAX_PIXELS", wrong)
+        with pytest.raises(UserError, match=f"MAX_PIXELS is '{wrong}'"):
+            read(f"a.{suffix}")
+
+
+def test_a_hostile_header_costs_nothing(tmp_path):
+    """A PNG of a hundred bytes that claims 900 million pixels, under Pillow's own limit."""
+    buffer = BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "png")
+    content = bytearray(buffer.getvalue())
+    content[16:24] = struct.pack(">II", 30_000, 30_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match="a.png has more than 89,478,485 pixels"):
+        FileReader(str(tmp_path))("a.png")

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from softprompt.core.base.errors import UserError, reason
+from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.data.pictures import decode
 
 EXAMPLES = 3  # named in a message for each reason
 
@@ -36,7 +37,7 @@ class Pairs:
         Raises:
             UserError: it is missing or cannot be decoded.
         """
-        return decode(self.data(index), self.place(index))
+        return decode(BytesIO(self.data(index)), self.place(index))
 
     def digest(self, index: int) -> bytes:
         """Return a hash of a picture's content.
@@ -78,24 +79,6 @@ class Pairs:
         for caption in self.captions:
             lines.update(caption.encode() + b"\n")
         return lines.hexdigest()
-
-
-def decode(data: bytes, place: str) -> Image.Image:
-    """Return an encoded picture in RGB.
-
-    Args:
-        place: the picture's location, for messages.
-
-    Raises:
-        UserError: it cannot be decoded.
-    """
-    try:
-        with Image.open(BytesIO(data)) as image:
-            return image.convert("RGB")
-    except UnidentifiedImageError:
-        raise UserError(f"{place} is no picture, or its beginning is damaged") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"the picture {place} cannot be decoded: {reason(error)}") from None
 
 
 class Skipped:
