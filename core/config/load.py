@@ -58,15 +58,18 @@ def configure(
     layers.append(Layer("the command line", given, {}))
 
     import_built_in()
+    imported: list[str] = []  # of all layers, so that the saved configuration names them all
     for layer in layers:
         plugins = coerce(layer.settings.get("PLUGINS", ()), (), "PLUGINS", layer.file)
-        import_plugins(plugins, Path(layer.file).parent if Path(layer.file).is_file() else None)
+        folder = Path(layer.file).parent if Path(layer.file).is_file() else None
+        imported += import_plugins(plugins, folder)
 
     for component, registry in components.items():
         for name in registry.names():
             cfg[component][node_name(name)] = option_node(registry[name])
     for layer in _applicable(layers):
         _merge(cfg, layer.settings, "", layer.file)
+    cfg.PLUGINS = tuple(dict.fromkeys(imported))
     for component, registry in components.items():
         if not cfg[component].NAME:
             raise UserError(

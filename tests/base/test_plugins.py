@@ -219,3 +219,31 @@ def test_an_option_without_a_default_is_an_error(plugin_file):
     file = plugin_file(PLUGIN.replace("weight: float = 0.5", "weight: float"))
     with pytest.raises(UserError, match="MyTrainer.*'weight' needs a default"):
         load_config(pairs=["PLUGINS", str(file)])
+
+
+def test_the_configuration_names_the_plugins_of_all_files(plugin_file, tmp_path, monkeypatch):
+    """As they are found from anywhere, so a saved run can be evaluated without those files."""
+    for kind, registry in (("trainer", "TRAINERS"), ("learner", "PROMPT_LEARNERS")):
+        plugin_file(
+            f"from softprompt.core import {registry}, Trainer, PromptLearner\n"
+            f'@{registry}.register("some_{kind}")\n'
+            f"class Some({'Trainer' if kind == 'trainer' else 'PromptLearner'}): pass\n",
+            f"some_{kind}.py",
+        )
+    base, method, data = (tmp_path / f"{name}.yaml" for name in ("base", "method", "data"))
+    base.write_text("PLUGINS: [some_trainer.py]\nTRAINER: {NAME: some_trainer}\n")
+    method.write_text(f"_BASE_: {base.name}\nPLUGINS: [some_learner.py]\nPROMPT: {{NAME: coop}}\n")
+    data.write_text("PLUGINS: [my_plugin.py]\nDATASET: {NAME: my_data}\n")
+    mine = str(plugin_file(PLUGIN))
+    cfg = load_config(str(method), str(data), pairs=["PLUGINS", mine])
+    files = ("some_trainer.py", "some_learner.py", "my_plugin.py")
+    assert cfg.PLUGINS == tuple(str((tmp_path / file).resolve()) for file in files)
+
+    saved = tmp_path / "elsewhere" / "config.yaml"
+    saved.parent.mkdir()
+    saved.write_text(cfg.dump())
+    assert load_config(str(saved)) == cfg
+    monkeypatch.chdir(tmp_path)  # as given where it is found from here
+    assert load_config(str(data), pairs=["TRAINER.NAME", "erm", "PROMPT.NAME", "coop"]).PLUGINS == (
+        "my_plugin.py",
+    )
