@@ -12,7 +12,7 @@ from softprompt.core.data.batches import Batches
 from softprompt.core.data.stored import FixedViews
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.recorder import Recorder, check_finite
-from softprompt.core.engine.trainer import Trainer
+from softprompt.core.engine.trainer import Trainer, check_terms
 
 ADVICE = "the last good epoch is saved; a smaller OPTIM.LR or MODEL.PRECISION fp32 may help"
 
@@ -58,7 +58,9 @@ def fit(
             lr = trainer.learning_rates(epoch)["prompts"]
             for index, batch in enumerate(batches.epoch(epoch)):
                 step, where = epoch * count + index, f"in epoch {epoch + 1}, batch {index + 1}"
-                terms = {name: value.item() for name, value in trainer.step(batch).items()}
+                found = trainer.step(batch)
+                check_terms(found, f"{type(trainer).__name__}.step()")
+                terms = {name: value.item() for name, value in found.items()}
                 check_finite(terms, where, ADVICE)
                 recorder.step(step, terms, lr, epoch=epoch)
                 if (index + 1) % every == 0:

@@ -68,6 +68,7 @@ class Trainer(nn.Module):
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on one batch; return the scalars to log."""
         terms = self.loss(batch)
+        check_terms(terms, f"{type(self).__name__}.loss()")
         total: Any = sum(terms.values())
         self.update(self.gradients(total, retain_graph=False))
         return terms
@@ -134,3 +135,16 @@ class Trainer(nn.Module):
             parameter.grad = gradient.detach()
         stepped.step()
         stepped.zero_grad()
+
+
+def check_terms(terms: object, source: str) -> None:
+    """Raise ``UserError`` unless what a method returned are scalar tensors by name."""
+    wanted = "it returns scalar tensors by name, such as {'ce': ce}"
+    if not isinstance(terms, dict):
+        raise UserError(f"{source} returned {type(terms).__name__}; {wanted}")
+    for name, value in terms.items():
+        if not hasattr(value, "item"):
+            raise UserError(f"{source} returned a {type(value).__name__} as {name!r}; {wanted}")
+        if isinstance(value, Tensor) and value.numel() != 1:
+            shape = tuple(value.shape)
+            raise UserError(f"{source} returned {name!r} of shape {shape}; {wanted}")
