@@ -1,7 +1,7 @@
 """The frozen CLIP and a prompt learner, joined into a classifier."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +55,12 @@ class PromptedCLIP(nn.Module):
         self.sentences = clip.sentences(
             self.classnames, learner.template, learner.n_context, learner.position
         )
+
+    if TYPE_CHECKING:  # a module's call is ``Any`` to editors
+
+        def __call__(
+            self, images: Tensor | Images, params: dict[str, Tensor] | None = None
+        ) -> Features: ...
 
     def params(self) -> dict[str, Tensor]:
         """Return the learner's trained tensors by name."""
