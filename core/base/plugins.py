@@ -36,8 +36,8 @@ def import_built_in() -> None:
             ) from error
 
 
-def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> None:
-    """Import dotted modules or ``.py`` files.
+def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> list[str]:
+    """Import dotted modules or ``.py`` files; return how to name them without ``folder``.
 
     Args:
         folder: where relative files are looked for, after the current folder.
@@ -45,12 +45,14 @@ def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> None:
     Raises:
         UserError: one of them is missing or cannot be imported.
     """
+    names = []
     for plugin in plugins:
         try:
             if plugin.endswith(".py"):
-                _import_file(plugin, folder)
+                names.append(_import_file(plugin, folder))
             else:
                 importlib.import_module(plugin)
+                names.append(plugin)
         except UserError:
             raise
         except Exception as error:  # whatever a plugin raises, the user must learn which one
@@ -58,19 +60,22 @@ def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> None:
                 f"PLUGINS names {plugin!r}, which cannot be imported: "
                 f"{type(error).__name__}: {error}"
             ) from error
+    return names
 
 
-def _import_file(plugin: str, folder: Path | None) -> None:
+def _import_file(plugin: str, folder: Path | None) -> str:
+    """Import a file; return its name as given, or its absolute path if it lies in ``folder``."""
     given = Path(plugin).expanduser()
     places = [given] if given.is_absolute() or folder is None else [given, folder / given]
     file = next((place.resolve() for place in places if place.is_file()), None)
     if file is None:
         looked = " and ".join(str(place.absolute()) for place in places)
         raise UserError(f"PLUGINS names {plugin!r}, but there is no such file; looked at {looked}")
+    found = plugin if given.is_file() else str(file)
     name = f"softprompt_plugin_{file.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and Path(loaded.__file__ or "") == file:
-        return
+        return found
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not Python code")
@@ -81,3 +86,4 @@ def _import_file(plugin: str, folder: Path | None) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+    return found

@@ -1,13 +1,14 @@
 """The frozen CLIP and a prompt learner, joined into a classifier."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.images import Images, as_images
@@ -55,6 +56,12 @@ class PromptedCLIP(nn.Module):
             self.classnames, learner.template, learner.n_context, learner.position
         )
 
+    if TYPE_CHECKING:  # a module's call is ``Any`` to editors
+
+        def __call__(
+            self, images: Tensor | Images, params: dict[str, Tensor] | None = None
+        ) -> Features: ...
+
     def params(self) -> dict[str, Tensor]:
         """Return the learner's trained tensors by name."""
         return dict(self.learner.named_parameters())
@@ -99,7 +106,8 @@ class PromptedCLIP(nn.Module):
         self, params: dict[str, Tensor] | None = None, condition: Tensor | None = None
     ) -> Prompts:
         """Return the learner's prompts, for unit image features ``(batch, dim)`` if conditional."""
-        return functional_call(self.learner, params or {}, (condition,))
+        found = functional_call(self.learner, params or {}, (condition,))
+        return _checked(found, self.learner)
 
     def encode_text(self, prompts: Prompts) -> Tensor:
         """Return text features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized."""
@@ -137,4 +145,34 @@ def example_prompts(learner: PromptLearner, clip: FrozenCLIP, images: int = 1) -
         like = next(learner.parameters())
         condition = torch.zeros(images, clip.dim, dtype=like.dtype, device=like.device)
     with torch.enable_grad():
-        return learner(condition)
+        return _checked(learner(condition), learner)
+
+
+def check_classes(
+    learner: PromptLearner, clip: FrozenCLIP, trained: Sequence[str], classnames: Sequence[str]
+) -> None:
+    """Raise ``UserError`` if a learner for some class names cannot be used with others."""
+    name, used = type(learner).__name__, learner.for_classes(classnames)
+    if not isinstance(used, PromptLearner):
+        raise UserError(f"{name}.for_classes() returned {used!r}; return self or another learner")
+    same = tuple(classnames) == tuple(trained)
+    if same and used is not learner:
+        raise UserError(
+            f"{name}.for_classes() returned another learner for the very class names that it was "
+            "constructed with; let it return self for them, or another one is trained than tested"
+        )
+    if used is learner and not same and example_prompts(learner, clip).by_class:
+        raise UserError(
+            f"the prompts of {name} differ from class to class, but its for_classes() returns "
+            "self for other classes, too; let it return a learner for the class names it is given "
+            "or raise UserError, or evaluate on the trained classes alone (TEST.CLASSES)"
+        )
+
+
+def _checked(prompts: object, learner: PromptLearner) -> Prompts:
+    if not isinstance(prompts, Prompts):
+        raise UserError(
+            f"{type(learner).__name__}.forward() returned {type(prompts).__name__}; "
+            "it returns Prompts, such as Prompts(text=self.context)"
+        )
+    return prompts

@@ -65,15 +65,17 @@ def configure(
     layers.append(Layer("the command line", given, {}))
 
     import_built_in()
+    imported: list[str] = []  # of all sources, so that the saved configuration names them all
     named: list[str] | None = None
     for layer in layers:
         if "PLUGINS" in layer.settings:
             plugins = coerce(layer.settings["PLUGINS"], (), "PLUGINS", layer.file)
-            import_plugins(plugins, _folder_of(layer))
+            imported += import_plugins(plugins, _folder_of(layer))
             named = [*(named or ()), *plugins]
     if saved:
         layer = saved.layer()
-        import_plugins(saved.plugins_to_import(layer, named), _folder_of(layer))
+        trusted = saved.plugins_to_import(layer, named)
+        imported = import_plugins(trusted, _folder_of(layer)) + imported
         layers.insert(0, layer)
 
     for component, registry in components.items():
@@ -81,6 +83,7 @@ def configure(
             cfg[component][node_name(name)] = option_node(registry[name])
     for layer in _applicable(layers):
         _merge(cfg, layer.settings, "", layer.file)
+    cfg.PLUGINS = tuple(dict.fromkeys(imported))
     for component, registry in components.items():
         if not cfg[component].NAME:
             raise UserError(

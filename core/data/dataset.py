@@ -131,6 +131,29 @@ def check_inside(image_dir: Path, items: Iterable[Item], named_by: Path) -> None
         )
 
 
+def check_splits(dataset: Dataset, splits: Splits) -> Splits:
+    """Return what ``splits()`` of a dataset returned, if it is of that form.
+
+    Raises:
+        UserError: it is none, or an item has no label of a class.
+    """
+    source, count = f"{type(dataset).__name__}.splits()", len(dataset.classnames)
+    if not isinstance(splits, dict):
+        raise UserError(
+            f"{source} returned {type(splits).__name__}; it returns lists of Item(path, label) "
+            "by 'train', 'val' and 'test'"
+        )
+    labels = set(range(count))
+    for split, items in splits.items():
+        for item in items:
+            if getattr(item, "label", None) not in labels:
+                raise UserError(
+                    f"{source} has {item!r} in {split!r}; it holds Item(path, label) with a label "
+                    f"from 0 to {count - 1}, the place of the class in classnames"
+                )
+    return splits
+
+
 def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
     """Raise ``UserError`` naming the first picture that a file lists and the disk lacks."""
     missing = missing_files(image_dir, items)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.build import configured_clip, warnings_of
-from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.clip.prompted import PromptedCLIP, check_classes
 from softprompt.core.config.load import load_config
 from softprompt.core.config.saved import SavedSettings
 from softprompt.core.data.pictures import FileReader
@@ -59,6 +59,7 @@ class Predictor:
         self.clip = configured_clip(cfg)
         learner = build_learner(cfg, self.clip, trained)
         checkpoint.load_into(learner, tensors, file)
+        check_classes(learner, self.clip, trained, self.classnames)
         self.model = PromptedCLIP(self.clip, learner, self.classnames)
         preprocessing = Preprocessing.of(self.clip, cfg.INPUT)
         self.transform = evaluation_transform(cfg.INPUT.TRANSFORMS, preprocessing)

@@ -47,8 +47,9 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     session.check_test(subsets)
     items = session.training_items()
     batches = session.training_batches(items)
-    learner = session.learner(session.classnames(trained_on))
-    session.check_learner(learner, subsets)
+    names = session.classnames(trained_on)
+    learner = session.learner(names)
+    session.check_learner(learner, names, (trained_on, *subsets))
     model = session.model(learner, trained_on)
     trainer = build_trainer(cfg, model)
     trainer.prepare(Optim.from_config(cfg.OPTIM))
@@ -138,9 +139,10 @@ def evaluate(
         file, tensors, header = saved
         trained = run if run.is_dir() else run.parent
         said = cautions.of_split(session.dataset.note, cfg.DATASET.NAME, trained)
-        learner = session.learner(tuple(header["classnames"]))
+        names = tuple(header["classnames"])
+        learner = session.learner(names)
         checkpoint.load_into(learner, tensors, file)
-        session.check_learner(learner, subsets)
+        session.check_learner(learner, names, subsets)
         source = f"{file}, epoch {header['epoch']}"
         name = f"{cfg.PROMPT.NAME} under {header['trainer']}"
     else:

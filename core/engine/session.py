@@ -12,7 +12,7 @@ from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.clip.build import warnings_of
 from softprompt.core.clip.fast import store, taken
-from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.clip.prompted import PromptedCLIP, check_classes
 from softprompt.core.config.options import options_from
 from softprompt.core.data.batch import Batch
 from softprompt.core.data.batches import Batches
@@ -112,10 +112,12 @@ class Session:
                     f"{self.cfg.TEST.SPLIT} split; TEST.SPLIT names another one"
                 )
 
-    def check_learner(self, learner: PromptLearner, subsets: tuple[str, ...]) -> None:
-        """Raise ``UserError`` if the prompts cannot be used with the names of a class set."""
+    def check_learner(
+        self, learner: PromptLearner, trained: tuple[str, ...], subsets: tuple[str, ...]
+    ) -> None:
+        """Raise ``UserError`` if prompts for some class names do not serve a class set."""
         for subset in subsets:
-            learner.for_classes(self.classnames(subset))
+            check_classes(learner, self.clip, trained, self.classnames(subset))
 
     def test_items(self, subset: str) -> list[Item]:
         """Return the items to evaluate on, ``TEST.MAX_IMAGES`` at most, relabelled from 0."""

@@ -11,7 +11,7 @@ from softprompt.core.base.registry import DATASETS
 from softprompt.core.clip.build import configured_clip
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
-from softprompt.core.data.dataset import Dataset, Splits
+from softprompt.core.data.dataset import Dataset, Splits, check_splits
 from softprompt.core.data.pictures import (
     FileReader,
     JpegReader,
@@ -60,7 +60,7 @@ class Shared:
         key = cls, folder, *sorted(options.items())
         if key not in self._datasets:
             dataset = cls(folder, **options)
-            self._datasets[key] = dataset, dataset.splits()
+            self._datasets[key] = dataset, check_splits(dataset, dataset.splits())
         return self._datasets[key]
 
     def pictures(self, dataset: Dataset, backend: str, memory: float) -> Pictures:

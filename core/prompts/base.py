@@ -176,7 +176,11 @@ class PromptLearner(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define forward()")
 
     def for_classes(self, classnames: Sequence[str]) -> "PromptLearner":
-        """Return the learner to use with other class names; by default this one."""
+        """Return the learner to use with some class names; by default this one.
+
+        For those of the constructor it is this one, which is trained. If ``text`` prompts differ
+        from class to class, it is another one for others, or ``UserError`` if there is none.
+        """
         return self
 
     def token_rows(self) -> set[str]:

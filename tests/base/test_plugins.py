@@ -17,6 +17,8 @@ from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 from softprompt.core.base.seeding import seeded
 from softprompt.core.config.load import load_config
 from softprompt.core.config.saved import SavedSettings
+from softprompt.core.engine import run
+from softprompt.core.engine.predictor import Predictor
 from softprompt.core.prompts.base import random_vectors
 
 PLUGIN = '''
@@ -315,3 +317,89 @@ def test_an_evaluation_writes_only_where_the_user_says(tmp_path, monkeypatch):
     assert cfg.CACHE.DIR == "mine"
     cfg = load_config(saved=SavedSettings("run/config.yaml", settings, own_places=True))
     assert (cfg.OUTPUT_DIR, cfg.CACHE.DIR) == ("theirs", "theirs")
+
+
+def test_the_configuration_names_the_plugins_of_all_files(plugin_file, tmp_path, monkeypatch):
+    """As they are found from anywhere, so a saved run can be evaluated without those files."""
+    for kind, registry in (("trainer", "TRAINERS"), ("learner", "PROMPT_LEARNERS")):
+        plugin_file(
+            f"from softprompt.core import {registry}, Trainer, PromptLearner\n"
+            f'@{registry}.register("some_{kind}")\n'
+            f"class Some({'Trainer' if kind == 'trainer' else 'PromptLearner'}): pass\n",
+            f"some_{kind}.py",
+        )
+    base, method, data = (tmp_path / f"{name}.yaml" for name in ("base", "method", "data"))
+    base.write_text("PLUGINS: [some_trainer.py]\nTRAINER: {NAME: some_trainer}\n")
+    method.write_text(f"_BASE_: {base.name}\nPLUGINS: [some_learner.py]\nPROMPT: {{NAME: coop}}\n")
+    data.write_text("PLUGINS: [my_plugin.py]\nDATASET: {NAME: my_data}\n")
+    mine = str(plugin_file(PLUGIN))
+    cfg = load_config(str(method), str(data), pairs=["PLUGINS", mine])
+    files = ("some_trainer.py", "some_learner.py", "my_plugin.py")
+    assert cfg.PLUGINS == tuple(str((tmp_path / file).resolve()) for file in files)
+
+    saved = tmp_path / "elsewhere" / "config.yaml"
+    saved.parent.mkdir()
+    saved.write_text(cfg.dump())
+    assert load_config(str(saved)) == cfg
+    monkeypatch.chdir(tmp_path)  # as given where it is found from here
+    assert load_config(str(data), pairs=["TRAINER.NAME", "erm", "PROMPT.NAME", "coop"]).PLUGINS == (
+        "my_plugin.py",
+    )
+
+
+FORWARD, LOSS = "return Prompts(text=self.context)", 'return {"ce": ce, "size": self.weight * size}'
+SPLITS = 'return {"train": items, "val": items, "test": items}'
+BY_CLASS = "return Prompts(text=self.context.expand({}, -1, -1))"
+FOR_CLASSES = FORWARD + "\n\n    def for_classes(self, classnames):\n        return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        (FORWARD, FORWARD[7:], r"MyLearner.forward\(\) returned NoneType"),
+        (FORWARD, "return self.context", r"MyLearner.forward\(\) returned Parameter"),
+        (FORWARD, BY_CLASS.format(2), r"MyLearner differ from class to class, but its for_classes"),
+        (FORWARD, FOR_CLASSES.format("None"), r"MyLearner.for_classes\(\) returned None"),
+        (
+            FORWARD,
+            FOR_CLASSES.format("__import__('copy').deepcopy(self)"),
+            r"MyLearner.for_classes\(\) returned another learner for the very class names",
+        ),
+        (LOSS, LOSS[7:], r"MyTrainer.*: loss\(\) returned None; .*scalar tensors by name"),
+        (LOSS, "return ce", r"MyTrainer.*: loss\(\) returned a tensor of shape \(\)"),
+        (
+            LOSS,
+            'return {"ce": ce.item()}',
+            r"loss\(\) returned a dict with 'ce': a value of type float",
+        ),
+        (
+            LOSS,
+            'return {"ce": ce.expand(4)}',
+            r"returned a dict with 'ce': a tensor of shape \(4,\)",
+        ),
+        (
+            "def loss",
+            "def step(self, batch): pass\n\n    def loss",
+            r"MyTrainer.*: step\(\) returned None",
+        ),
+        (SPLITS, SPLITS[7:], r"MyData.splits\(\) returned NoneType"),
+        ('Item(f"{c}', '(f"{c}', r"MyData.splits\(\) has \(.*\) in 'train'; .*a label from 0 to 3"),
+        (", k)", ", c)", r"MyData.splits\(\) has Item\(.*label='red'\)"),
+        (", k)", ", k + 1)", r"MyData.splits\(\) has Item\(.*label=4\)"),
+    ],
+)
+def test_what_a_plugin_returns_is_checked(right, wrong, says, plugin_file, tmp_path):
+    plugin = plugin_file(PLUGIN.replace(right, wrong))
+    pairs = ["PLUGINS", str(plugin), *MINE, "OUTPUT_DIR", str(tmp_path / "run")]
+    with pytest.raises(UserError, match=says) as error:
+        run.train(load_config(pairs=pairs))
+    assert "\n" not in str(error.value)
+
+
+def test_prompts_by_class_serve_the_classes_they_were_trained_on(plugin_file, tmp_path):
+    text = PLUGIN.replace(FORWARD, BY_CLASS.format(2))
+    pairs = ["PLUGINS", str(plugin_file(text)), *MINE, "OUTPUT_DIR", str(tmp_path / "run")]
+    found = run.train(load_config(pairs=[*pairs, "TEST.CLASSES", "(base,)"]))
+    assert found["results"]["my_learner under my_trainer"]["base"]["images"] == 6
+    with pytest.raises(UserError, match="MyLearner differ from class to class"):
+        Predictor(tmp_path / "run", classnames=("red", "violet"), trust_plugins=True)

@@ -46,7 +46,10 @@ def dataset_path(name: str) -> str:
     found = _first_file(*places)
     if found is None:
         known = sorted(file.stem for file in shipped.glob("*.yaml"))
-        raise UserError(f"no dataset {name!r}{closest(name, known)}; there are {', '.join(known)}")
+        raise UserError(
+            f"no dataset {name!r}{closest(name, known)}; there are {', '.join(known)}; one of your "
+            "own is the path of a YAML file that holds its PLUGINS and DATASET.NAME"
+        )
     return found
 
 
