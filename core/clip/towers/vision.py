@@ -3,6 +3,7 @@
 Each reads the modules of a model and changes nothing; see ``walk`` for where the prompts go.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from softprompt.core.prompts.base import Prompts
 CLASS_TOKEN = (slice(None), slice(0, 1))
 
 
-class VisionTower:
+class VisionTower(ABC):
     """From images ``(batch, 3, height, width)`` and prompts to features ``(batch, dim)``."""
 
     depth: int  # blocks that take prompts; 0: none does
@@ -29,12 +30,12 @@ class VisionTower:
         self.parts = []
 
     @property
+    @abstractmethod
     def width(self) -> int:
         """Width of a token and thus of a prompt; ``UserError`` where the tower takes none."""
-        raise NotImplementedError
 
-    def __call__(self, images: Tensor, prompts: Prompts) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, images: Tensor, prompts: Prompts) -> Tensor: ...
 
 
 class NativeVisionTower(VisionTower):
