@@ -1,10 +1,10 @@
 """Warn of what is legal, but surely unintended: for a run's log and its results."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.data.dataset import Item
 from softprompt.core.engine import results
 from softprompt.core.engine.optim import Optim
@@ -46,9 +46,9 @@ def of_split(note: str, dataset: str, run: Path) -> list[str]:
         run: the folder of the evaluated run; without results in it, nothing is known.
     """
     try:
-        found = json.loads((run / results.FILE).read_text(encoding="utf-8"))
+        found = results.read(run) or {}
         trained = found["dataset"], found["split"]["note"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (UserError, LookupError, TypeError):
         return []
     if trained[0] != dataset or trained[1] == note:
         return []

@@ -10,6 +10,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import write_atomically
 
 FILE = "results.json"
@@ -20,6 +21,21 @@ PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "numpy")
 def write(folder: Path, contents: dict[str, Any]) -> None:
     """Write ``folder/results.json`` durably."""
     write_atomically(folder / FILE, json.dumps(contents, indent=1), sync=True)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the contents of ``folder/results.json``, None before the run has finished.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is no results file: {error}") from None
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """One run of one configuration: train and evaluate, or evaluate trained prompts."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         UserError: a mistake that the user can mend; no file of an earlier run is overwritten.
     """
     folder = run_folder(cfg, resume)
-    if resume and (folder / results.FILE).is_file():
-        return _finished(folder)
+    if resume and (finished := results.read(folder)) is not None:
+        return _finished(folder, finished)
 
     # Everything that can be wrong is checked before the folder is created.
     results.start_measuring()
@@ -170,9 +169,8 @@ def evaluate(
     return contents
 
 
-def _finished(folder: Path) -> dict[str, Any]:
-    """Return the results of a run that was to be resumed, but is complete."""
-    contents = json.loads((folder / results.FILE).read_text())
+def _finished(folder: Path, contents: dict[str, Any]) -> dict[str, Any]:
+    """Print and return the results of a run that was to be resumed, but is complete."""
     if parallel.is_main_process():
         checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")

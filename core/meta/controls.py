@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softprompt.core.base.files import CONFIGS
+from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.cells import EVALUATE, TRAIN, Cell
 from softprompt.core.protocols.plans.matrix import BUDGET, own_options
 from softprompt.core.protocols.report.table import shots_label
-from softprompt.core.protocols.runs import accuracies, read_results, summary
+from softprompt.core.protocols.runs import accuracies, summary
 
 GRAM = CONFIGS / "gram"
 META_TRAIN = "softprompt.core.meta.controls:meta_train_cell"

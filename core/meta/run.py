@@ -1,6 +1,5 @@
 """One meta-training from a configuration: prepare, train, write the resulting file."""
 
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -44,11 +43,11 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         UserError: the user can mend it; nothing of an earlier run is overwritten.
     """
     folder = _folder(cfg, resume)
-    if resume and (folder / results.FILE).is_file():
+    if resume and (finished := results.read(folder)) is not None:
         logger.info(f"{folder} is finished already: {folder / learned.FILE}")
         if parallel.is_main_process():
             state.finish(folder)
-        return json.loads((folder / results.FILE).read_text())
+        return finished
     outer = Outer(**section(cfg, "OUTER"))
     clip = configured_clip(cfg)
     learner = _learner(cfg, clip)

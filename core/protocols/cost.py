@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
+from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.cells import Cell
-from softprompt.core.protocols.runs import read_results
 
 
 class Cost(NamedTuple):

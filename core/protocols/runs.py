@@ -1,6 +1,5 @@
-"""The finished and unfinished runs of the protocols: the one reader of ``results.json``."""
+"""The finished and unfinished runs of the protocols, and what they scored."""
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.engine.results import FILE, ZERO_SHOT
+from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.cells import Cell
 from softprompt.core.protocols.report.table import shots_label
 
@@ -67,21 +67,6 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
 def finished(runs: Iterable[Run]) -> list[tuple[Run, dict]]:
     """Return the runs that have finished, each with its results."""
     return [(run, run.results) for run in runs if run.results is not None]
-
-
-def read_results(folder: Path) -> dict | None:
-    """Return the content of a run's ``results.json``, None before it has finished.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    file = folder / FILE
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is no results file: {error}") from None
 
 
 def accuracies(folder: Path) -> dict[str, float] | None:

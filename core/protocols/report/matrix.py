@@ -7,8 +7,9 @@ from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.engine.results import harmonic_mean
+from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.plans.matrix import MatrixRun
-from softprompt.core.protocols.runs import accuracies, read_results
+from softprompt.core.protocols.runs import accuracies
 
 CAPTION = (
     "Accuracy on base / new classes and their harmonic mean H in percent on `{dataset}`, "
