@@ -37,6 +37,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--pretrained", help="as MODEL.BACKBONE.PRETRAINED; default: tiny's own, else openai"
     )
+    parser.add_argument(
+        "--quick-gelu",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="as MODEL.BACKBONE.QUICK_GELU",
+    )
     parser.add_argument("--cache", default="output/gram", help="the folder of what is computed")
     parser.add_argument("--batch-size", type=int, default=100, help="pictures encoded at once")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
@@ -59,7 +65,7 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     import torch
 
-    from softprompt.core.base.log import log_to_console
+    from softprompt.core.base.log import log_to_console, logger
     from softprompt.core.clip.build import TINY, build_clip
     from softprompt.core.config.schema import defaults
     from softprompt.core.data.transforms import Preprocessing, evaluation_transform
@@ -73,7 +79,9 @@ def main(arguments: list[str]) -> int:
         weights = TINY if given.backbone == TINY else "openai"
     pairs = open_pairs(given.source, given.root, max_skipped=given.max_skipped)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    clip = build_clip(given.backbone, weights, device=device)
+    clip = build_clip(given.backbone, weights, device=device, quick_gelu=given.quick_gelu)
+    if clip.caution:
+        logger.warning(clip.caution)
     node = defaults().INPUT
     transform = evaluation_transform(node.TRANSFORMS, Preprocessing.of(clip, node))
     prepare(

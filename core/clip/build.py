@@ -15,16 +15,17 @@ from yacs.config import CfgNode
 from softprompt.core.base.errors import UserError, closest, reason
 from softprompt.core.base.files import ASSETS
 from softprompt.core.base.seeding import seeded
+from softprompt.core.clip.activation import choose
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.hub import (
     COOP_NAMES,
-    QUICK,
     entries_of,
     entry_of,
     fetched,
     open_clip_name,
 )
 from softprompt.core.clip.towers.pick import image_tower, text_tower
+from softprompt.core.clip.weight_files import check_no_folder, read_weights
 from softprompt.core.clip.weights import load_weights
 
 TINY = "tiny"  # the small CLIP in the package
@@ -37,40 +38,48 @@ def build_clip(
     pretrained: str,
     precision: str = "fp32",
     device: str | torch.device = "cpu",
+    quick_gelu: str = "auto",
     **options: Any,
 ) -> FrozenCLIP:
     """Return a frozen CLIP.
 
     Args:
         name: CoOp's or open_clip's name of the architecture, or "tiny".
-        pretrained: one of open_clip's tags, a weight file (OpenAI's archive, a state dict, a
-            safetensors file or an open_clip checkpoint), or "" for random weights.
+        pretrained: one of open_clip's tags, a weight file as ``read_weights`` takes it, or "" for
+            random weights.
         precision: arithmetic inside the towers: fp32, bf16 or fp16.
+        quick_gelu: their activation: "on" for OpenAI's approximation of GELU, "off", or "auto" for
+            what the weights say, or else what goes with the architecture's name.
         options: further options of ``FrozenCLIP``.
 
     Raises:
         UserError: no such architecture, its towers cannot be run exactly with prompts, or its
             tokenizer or weights cannot be loaded.
     """
-    file = Path(pretrained).expanduser() if pretrained else None
-    is_file = file is not None and file.is_file()
+    place = Path(pretrained).expanduser() if pretrained else None
+    is_file = place is not None and place.is_file()
+    if place and not is_file:
+        check_no_folder(place)
+    file = read_weights(str(place)) if is_file else None
     if name == TINY:
         if pretrained not in ("", TINY) and not is_file:
             raise UserError(
                 f"MODEL.BACKBONE.PRETRAINED {pretrained!r} is neither a file nor {TINY!r}, the "
                 f"weights that come with the backbone {TINY}"
             )
-        model, tokenizer = _tiny()
+        activation = choose(name, quick_gelu, {"quick_gelu": True}, None)
+        model, tokenizer = _tiny(activation.quick)
         if pretrained == TINY:
-            file = ASSETS / "tiny.safetensors"
+            file = read_weights(str(ASSETS / "tiny.safetensors"))
     else:
         entry = entry_of(name, pretrained) if pretrained and not is_file else {}
-        model = bare_model(name, entry)
+        activation = choose(name, quick_gelu, entry, file)
+        model = bare_model(name, entry, quick=activation.quick)
         tokenizer = _tokenizer(name)
         if entry:
-            file = fetched(name, pretrained, entry)
-    if pretrained:
-        load_weights(model, str(file))
+            file = read_weights(fetched(name, pretrained, entry))
+    if file:
+        load_weights(model, file)
     clip = FrozenCLIP(
         model,
         tokenizer,
@@ -78,6 +87,7 @@ def build_clip(
         weights=pretrained or RANDOM,
         precision=precision,
         device=device,
+        caution=activation.caution if pretrained else "",
         **options,
     )
     _check_walk(clip)
@@ -93,6 +103,7 @@ def configured_clip(cfg: CfgNode) -> FrozenCLIP:
         model.PRECISION,
         "cuda" if cfg.USE_CUDA and torch.cuda.is_available() else "cpu",
         memory_limit=model.MEMORY_LIMIT,
+        quick_gelu=model.BACKBONE.QUICK_GELU,
         onednn=model.PACKED,
     )
 
@@ -111,7 +122,7 @@ def untrained_words(clip: FrozenCLIP, classnames: Sequence[str]) -> list[str]:
 
 def warnings_of(clip: FrozenCLIP, classnames: Sequence[str]) -> list[str]:
     """Return what a reader of this backbone's numbers on these classes must know."""
-    found = []
+    found = [clip.caution] if clip.caution else []
     if clip.weights == RANDOM:
         found.append(
             f"RANDOM WEIGHTS: {clip.name} was not pretrained (MODEL.BACKBONE.PRETRAINED "
@@ -127,12 +138,16 @@ def warnings_of(clip: FrozenCLIP, classnames: Sequence[str]) -> list[str]:
 
 
 def bare_model(
-    name: str, entry: dict | None = None, device: str | torch.device = "cpu"
+    name: str,
+    entry: dict | None = None,
+    device: str | torch.device = "cpu",
+    quick: bool | None = None,
 ) -> nn.Module:
     """Return one of open_clip's models with random weights.
 
     Args:
         entry: open_clip's entry of the weights to be loaded later, if it has one.
+        quick: with OpenAI's approximation of GELU; None: as goes with entry or name.
 
     Raises:
         UserError: there is no such model, or it cannot be run exactly with prompts.
@@ -151,8 +166,8 @@ def bare_model(
             f"the text tower of {name} is {config['hf_model_name']} from Hugging Face, which "
             "cannot be prompted here; docs/results/backbones.md lists those that can"
         )
-    # An activation is part of what the weights were trained with, so theirs decides.
-    quick = entry.get("quick_gelu", False) if entry else name in COOP_NAMES or QUICK in name
+    if quick is None:
+        quick = choose(name, "auto", entry or {}, None).quick
     with _quiet(), seeded(0, "random weights"):  # all runs with random weights have the same ones
         model = open_clip.create_model(
             own_name, device=device, pretrained_text=False, quick_gelu=quick
@@ -191,10 +206,10 @@ def _tokenizer(name: str) -> Any:
         ) from None
 
 
-def _tiny() -> tuple[nn.Module, Any]:
+def _tiny(quick: bool) -> tuple[nn.Module, Any]:
     import open_clip
 
-    config = json.loads((ASSETS / "tiny.json").read_text())
+    config = json.loads((ASSETS / "tiny.json").read_text()) | {"quick_gelu": quick}
     with seeded(0, "random weights"):
         model = open_clip.CLIP(**config)
     statistics = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}

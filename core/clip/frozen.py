@@ -44,6 +44,7 @@ class FrozenCLIP:
         memory_limit: float = 4.0,
         onednn: str = "auto",
         device: str | torch.device = "cpu",
+        caution: str = "",
     ):
         """Freeze ``model`` on ``device``.
 
@@ -57,6 +58,7 @@ class FrozenCLIP:
             precision: arithmetic inside the towers: fp32, bf16 or fp16 (autocast).
             memory_limit: gigabytes that each tower may keep for backward passes.
             onednn: multiply by oneDNN, "on", "off" or "auto"; see ``fast/onednn.py``.
+            caution: what a reader of its numbers must know; "": nothing.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
@@ -64,6 +66,7 @@ class FrozenCLIP:
         self.model: Any = model.eval().requires_grad_(False).to(device)
         self.name = name
         self.weights = weights
+        self.caution = caution
         self.precision = precision
         self.memory_limit = memory_limit
         self.device = torch.device(device)

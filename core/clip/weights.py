@@ -1,28 +1,27 @@
-"""Read weight files, and copy them into a model of the same architecture."""
+"""Copy weights into a model of the same architecture."""
 
-import zipfile
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from softprompt.core.base.errors import UserError, reason
+from softprompt.core.base.errors import UserError
 from softprompt.core.base.seeding import seeded
+from softprompt.core.clip.weight_files import WeightFile
 
-# Entries of OpenAI's archives that are no weights.
-SIZES = ("input_resolution", "context_length", "vocab_size")
+NAMED = 3  # tensors that a message names
 
 
-def load_weights(model: Any, file: str) -> None:
-    """Copy a weight file into one of open_clip's models.
+def load_weights(model: Any, file: WeightFile) -> None:
+    """Copy the weights of a file into one of open_clip's models.
 
     Raises:
-        UserError: the file cannot be read, or its tensors are not the model's.
+        UserError: they are not the model's tensors, or hold NaN or infinite numbers.
     """
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
-    weights = read_weights(file)
+    weights = dict(file.tensors)
     own = model.state_dict()
     if "token_embedding.rows" in weights:
         weights = _with_all_rows(weights, model.vocab_size)
@@ -31,48 +30,39 @@ def load_weights(model: Any, file: str) -> None:
     for name in ("logit_scale", "logit_bias"):  # numbers in some files, vectors of one in others
         if name in weights and name in own and weights[name].numel() == own[name].numel():
             weights[name] = weights[name].reshape(own[name].shape)
-    names = sorted(own.keys() | weights.keys())
-    wrong = [name for name in names if _shape(own, name) != _shape(weights, name)]
-    if wrong:
-        first = wrong[0]
+    _check_shapes(weights, own, file.place)
+    broken = [name for name, value in weights.items() if not value.isfinite().all()]
+    if broken:
         raise UserError(
-            f"the weights in {file} are of another architecture: {first} is "
-            f"{_shape(weights, first)} there and {_shape(own, first)} here "
-            f"({len(wrong)} tensors differ); MODEL.BACKBONE.NAME must name theirs"
+            f"the weights in {file.place} hold NaN or infinite numbers, in {_some(broken)}; the "
+            "file was saved so, or is damaged"
         )
     model.load_state_dict(weights)
 
 
-def read_weights(file: str) -> dict[str, Tensor]:
-    """Return the tensors of a weight file by name, in fp32; no pickled code is run."""
-    try:
-        if file.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            weights = load_file(file)
-        elif _is_torchscript(file):  # how OpenAI ships its models
-            weights = torch.jit.load(file, map_location="cpu").state_dict()
-        else:
-            weights = torch.load(file, map_location="cpu", weights_only=True)
-            weights = weights.get("state_dict", weights)
-        return {
-            name.removeprefix("module."): value.float() if value.is_floating_point() else value
-            for name, value in weights.items()
-            if name not in SIZES
-        }
-    except Exception as error:  # zip, pickle, safetensors and torch raise what they like
-        raise UserError(f"{file} cannot be read as weights: {reason(error)}") from error
+def _check_shapes(weights: dict[str, Tensor], own: dict[str, Tensor], place: str) -> None:
+    missing = [name for name in own if name not in weights]
+    unknown = [name for name in weights if name not in own]
+    other = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    found = []
+    if other:
+        there, here = (tuple(tensors[other[0]].shape) for tensors in (weights, own))
+        found.append(f"{other[0]} is {there} there and {here} here ({len(other)} differ in shape)")
+    if missing:
+        found.append(f"it lacks {_some(missing)}")
+    if unknown:
+        found.append(f"it also has {_some(unknown)}")
+    if found:
+        raise UserError(
+            f"the weights in {place} are of another architecture, which MODEL.BACKBONE.NAME must "
+            f"name, or not all of one: {'; '.join(found)}"
+        )
 
 
-def _is_torchscript(file: str) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | str:
-    return tuple(tensors[name].shape) if name in tensors else "missing"
+def _some(names: list[str]) -> str:
+    """Return how many tensors these are, and the first of them."""
+    more = ", ..." if len(names) > NAMED else ""
+    return f"{len(names)} tensor{'s' * (len(names) > 1)} ({', '.join(names[:NAMED])}{more})"
 
 
 def _with_all_rows(weights: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from softprompt.core.base.plugins import import_built_in, import_plugins
 from softprompt.core.base.registry import DATASETS, Registry, normalized
 from softprompt.core.config.options import COMPONENTS, node_name, option_node
 from softprompt.core.config.saved import SavedSettings
-from softprompt.core.config.schema import NOT_HASHED, check_values, defaults
+from softprompt.core.config.schema import LATER, NOT_HASHED, check_values, defaults
 from softprompt.core.config.values import coerce
 from softprompt.core.config.yaml_files import Layer, read_layers, tree_of
 
@@ -108,14 +108,18 @@ def paired(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def settings(cfg: CfgNode) -> dict[str, Any]:
-    """Return the configuration as a tree of plain values, without the keys of ``NOT_HASHED``."""
+    """Return the configuration as a tree of plain values.
+
+    The keys of ``NOT_HASHED`` are left out, and those of ``LATER`` where they have their default.
+    """
     plain = yaml.safe_load(cfg.dump())
-    for key in NOT_HASHED:
+    for key in (*NOT_HASHED, *LATER):
         *parents, leaf = key.split(".")
         node = plain
         for parent in parents:
             node = node.get(parent, {})
-        node.pop(leaf, None)
+        if key in NOT_HASHED or node.get(leaf) == LATER[key]:
+            node.pop(leaf, None)
     return {key: value for key, value in plain.items() if value != {}}
 
 

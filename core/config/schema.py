@@ -22,6 +22,8 @@ class Key:
         otherwise: one number below ``least`` that is allowed, with its meaning: (-1, "all").
         hashed: part of the config hash; False: a path or plot, without effect on the results.
         compared: a hyperparameter, by which TensorBoard's HPARAMS tab compares runs.
+        later: came after version 0.1. At its default it is left out of saved settings and of the
+            config hash, so that both are those of a run made before.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Key:
     otherwise: tuple[int, str] | None = None
     hashed: bool = True
     compared: bool = True
+    later: bool = False
 
     @property
     def type(self) -> str:
@@ -82,9 +85,32 @@ KEYS = (
         "less",
         least=0,
     ),
+    Key(
+        "INPUT.VALUE_RANGE",
+        (),
+        "(black, white): the values of a picture with more than 8 bits a pixel that become black "
+        "and white; empty: (0, 65535) for whole numbers of 16 bits, and others are refused",
+        compared=False,
+        later=True,
+    ),
+    Key(
+        "INPUT.EXIF_ORIENTATION",
+        False,
+        "turn a picture as its EXIF orientation says; the official code does not",
+        compared=False,
+        later=True,
+    ),
     # Dataset
     Key("DATASET.ROOT", "data", "folder that holds the datasets' folders", hashed=False),
     Key("DATASET.NAME", "", "a registered dataset"),
+    Key(
+        "DATASET.NAMES_FILE",
+        "",
+        "a CSV or TSV file with two columns, a class as the dataset calls it (in folder, the "
+        "folder's name) and the class name to use instead; empty: the dataset's own names",
+        compared=False,
+        later=True,
+    ),
     Key("DATASET.SEED", -1, "seed of the few-shot draw; -1: SEED", least=-1),
     Key(
         "DATASET.NUM_SHOTS",
@@ -122,6 +148,14 @@ KEYS = (
         "MODEL.BACKBONE.PRETRAINED",
         "openai",
         "open_clip's tag, a file of weights, or empty for random weights",
+    ),
+    Key(
+        "MODEL.BACKBONE.QUICK_GELU",
+        "auto",
+        "the towers' activation: on, OpenAI's approximation of GELU, or off, GELU itself; auto: "
+        "as the tag or the file of the weights says, or else after the architecture's name",
+        choices=("auto", "on", "off"),
+        later=True,
     ),
     Key(
         "MODEL.PRECISION",
@@ -244,6 +278,12 @@ NOT_HASHED = (
     *(key.name for key in KEYS if not key.hashed),
     *("META.PAIRS.ROOT", "META.PAIRS.CACHE"),
 )
+# Their defaults as YAML holds them, in which a tuple is a list.
+LATER = {
+    key.name: list(key.default) if isinstance(key.default, tuple) else key.default
+    for key in KEYS
+    if key.later
+}
 NOT_COMPARED = tuple(key.name for key in KEYS if not key.compared)
 
 

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import write_atomically
 from softprompt.core.config.load import settings
-from softprompt.core.config.schema import NOT_HASHED
+from softprompt.core.config.schema import LATER, NOT_HASHED
 from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.engine import results
 
@@ -64,9 +64,10 @@ def _check_same_run(cfg: CfgNode, folder: Path) -> None:
     new = flat_of(settings(cfg))
     ignored = {*NOT_HASHED, "PLUGINS"}  # wherever the code lies, its classes are named by others
     for key in sorted((old.keys() | new.keys()) - ignored):
-        if old.get(key) != new.get(key):
+        before, now = (found.get(key, LATER.get(key)) for found in (old, new))
+        if before != now:
             raise UserError(
-                f"{folder} holds a run with {key} {old.get(key)!r}, not {new.get(key)!r}; resume "
+                f"{folder} holds a run with {key} {before!r}, not {now!r}; resume "
                 "it with its own settings (--config-file RUN/config.yaml), or give another folder"
             )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import STREAMS, seed_of
+from softprompt.core.clip.activation import activation_of
 from softprompt.core.config.load import config_hash, settings
 from softprompt.core.data.fewshot import choose_classes
 from softprompt.core.engine import results
@@ -61,7 +62,11 @@ def evaluate_run(
         "dataset": cfg.DATASET.NAME,
         "prompt": cfg.PROMPT.NAME,
         "trainer": cfg.TRAINER.NAME,
-        "backbone": {"name": session.clip.name, "weights": session.clip.weights},
+        "backbone": {
+            "name": session.clip.name,
+            "weights": session.clip.weights,
+            "activation": activation_of(session.clip.model),
+        },
         "seed": cfg.SEED,
         "seeds": {stream: seed_of(cfg, stream) for stream in STREAMS},
         "shots": cfg.DATASET.NUM_SHOTS,

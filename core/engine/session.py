@@ -10,6 +10,7 @@ from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of
+from softprompt.core.clip.activation import activation_of
 from softprompt.core.clip.build import warnings_of
 from softprompt.core.clip.fast import store, taken
 from softprompt.core.clip.prompted import PromptedCLIP, check_classes
@@ -188,7 +189,7 @@ class Session:
         )
         logger.info(
             f"backbone {self.clip.name}, weights {self.clip.weights}, "
-            f"{cfg.MODEL.PRECISION} on {self.clip.device}"
+            f"{activation_of(self.clip.model)}, {cfg.MODEL.PRECISION} on {self.clip.device}"
         )
         loader = cfg.DATALOADER.TRAIN_X if training else cfg.DATALOADER.TEST
         with torch.set_grad_enabled(training):

@@ -11,6 +11,7 @@ from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of, seeded
+from softprompt.core.clip.activation import activation_of
 from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.prompted import prompts_images
@@ -129,7 +130,8 @@ def _episodes(
 def _describe(cfg: CfgNode, objective: Objective) -> None:
     clip = objective.clip
     logger.info(
-        f"backbone {clip.name}, weights {clip.weights}, {cfg.MODEL.PRECISION} on {clip.device}"
+        f"backbone {clip.name}, weights {clip.weights}, {activation_of(clip.model)}, "
+        f"{cfg.MODEL.PRECISION} on {clip.device}"
     )
     for warning in warnings_of(clip, ()):
         logger.warning(warning)
@@ -154,7 +156,11 @@ def _results(
         "format": 1,
         "prompt": cfg.PROMPT.NAME,
         "options": options_from(cfg, "PROMPT"),
-        "backbone": {"name": clip.name, "weights": clip.weights},
+        "backbone": {
+            "name": clip.name,
+            "weights": clip.weights,
+            "activation": activation_of(clip.model),
+        },
         "seed": cfg.SEED,
         "pairs": {"source": cfg.META.PAIRS.SOURCE, "total": hierarchy.total},
         "sizes": vars(hierarchy.sizes),
