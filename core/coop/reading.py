@@ -61,6 +61,9 @@ class Inert:
     def __setitem__(self, key, value):
         pass
 
+    def add(self, value):
+        pass
+
     def append(self, value):
         pass
 
@@ -69,7 +72,20 @@ class Inert:
 
 
 class Entries(dict):
-    """Takes the place of an ``OrderedDict``, whose order every dict keeps."""
+    """Takes the place of a dict and of an ``OrderedDict``, whose order every dict keeps.
+
+    Its keys are names and numbers: to hash a tuple of tuples a few bytes long can take for ever.
+    """
+
+    def __init__(self, pairs=()):
+        super().__init__()
+        for key, value in pairs:
+            self[key] = value
+
+    def __setitem__(self, key, value):
+        if not isinstance(key, str | bytes | int | float | None | Inert):
+            raise pickle.UnpicklingError(f"a {type(key).__name__} as the name of an entry")
+        super().__setitem__(key, value)
 
     def __setstate__(self, state):
         pass
@@ -150,7 +166,8 @@ class Unpickler(pickle._Unpickler):
     def __init__(self, opened: IO[bytes], file: Path):
         super().__init__(opened, encoding="latin1")  # Python 2 wrote bytes where text was meant
         self.file = file
-        self.__dict__["dispatch"] = Opcodes(super().dispatch, file)  # the class has another for all
+        functions = {**super().dispatch, **HASHED}
+        self.__dict__["dispatch"] = Opcodes(functions, file)  # the class has another for all
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -175,6 +192,33 @@ class Unpickler(pickle._Unpickler):
         if kind != "storage" or any(view) or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"a store {name} of unknown numbers")
         return self.storages.setdefault(name, Storage(dtype, name, int(length)))
+
+
+def _load_empty(unpickler: Any) -> None:
+    unpickler.append(Entries())
+
+
+def _load_dict(unpickler: Any) -> None:
+    items = unpickler.pop_mark()
+    unpickler.append(Entries(zip(items[::2], items[1::2], strict=True)))
+
+
+def _load_empty_set(unpickler: Any) -> None:
+    unpickler.append(Inert())
+
+
+def _load_frozen_set(unpickler: Any) -> None:
+    unpickler.pop_mark()
+    unpickler.append(Inert())
+
+
+# The opcodes of what hashes its entries, in our way.
+HASHED = {
+    pickle.EMPTY_DICT[0]: _load_empty,
+    pickle.DICT[0]: _load_dict,
+    pickle.EMPTY_SET[0]: _load_empty_set,
+    pickle.FROZENSET[0]: _load_frozen_set,
+}
 
 
 def read_checkpoint(file: Path) -> Checkpoint:

@@ -474,6 +474,29 @@ def test_a_name_that_is_a_tower_of_tuples_takes_no_memory(mistake, tmp_path):
     assert "a store of numbers without a name" in mistake(file, *BASE)
 
 
+ORDERED = b"ccollections\nOrderedDict\n"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        (b"}", b"Ns."),  # the key of a dict, in each way that a pickle has to write one
+        (b"}(", b"Nu."),
+        (b"(", b"Nd."),
+        (ORDERED + b")R", b"Ns."),
+        (ORDERED + b"](](", b"Nee\x85R."),
+        (b"\x8f(", b"\x90."),  # an element of a set
+        (b"(", b"\x91."),
+    ],
+)
+def test_a_tower_of_tuples_is_not_hashed(around, tmp_path):
+    file = tmp_path / "model.pth.tar-5"
+    before, after = around
+    file.write_bytes(b"\x80\x02" + before + b")" + b"2\x86" * 60 + after)
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        read_checkpoint(file)
+
+
 @pytest.mark.parametrize(
     "noop", [b"N0", b"(1", b"\x80\x02", b"\x95" + struct.pack("<Q", 2) + b"N0"]
 )
