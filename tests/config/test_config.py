@@ -4,10 +4,11 @@ import pytest
 import yaml
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.config.load import config_hash, load_config
+from softprompt.core.config.load import config_hash, load_config, settings
 from softprompt.core.config.options import options_from
 from softprompt.core.config.schema import KEYS, NOT_HASHED, check_values, defaults
 from softprompt.core.config.values import value_at
+from softprompt.core.engine.run_folder import run_folder
 
 CHOSEN = ["DATASET.NAME", "shapes", "PROMPT.NAME", "ivlp", "TRAINER.NAME", "prometar"]
 
@@ -227,3 +228,33 @@ SHARED = ("base", "datasets")
 def test_every_dataset_config_names_its_file(root):
     for file in (root / "configs" / "datasets").glob("*.yaml"):
         assert yaml.safe_load(file.read_text())["DATASET"]["NAME"] == file.stem
+
+
+LATER = [
+    *("MODEL.BACKBONE.QUICK_GELU", "off", "INPUT.VALUE_RANGE", "(0, 4095)"),
+    *("INPUT.EXIF_ORIENTATION", "True", "DATASET.NAMES_FILE", "names.csv"),
+]
+
+
+def test_a_later_key_changes_no_hash_until_it_is_set():
+    cfg = load()
+    assert config_hash(cfg) == "e8f47a965a73"  # of version 0.1
+    for key, value in zip(LATER[::2], LATER[1::2], strict=True):
+        assert config_hash(load(key, value)) != config_hash(cfg)
+        (*parents, leaf), kept = key.split("."), settings(cfg)
+        for parent in parents:
+            kept = kept[parent]
+        assert leaf not in kept
+
+
+def test_a_run_without_a_later_key_is_that_of_its_default(tmp_path):
+    def check(cfg) -> None:
+        run_folder(cfg, resume=True)
+
+    saved = {"OUTPUT_DIR": str(tmp_path), **settings(load())}  # as version 0.1 wrote it
+    for content in (yaml.safe_dump(saved), load("OUTPUT_DIR", str(tmp_path)).dump()):
+        (tmp_path / "config.yaml").write_text(content)
+        check(load("OUTPUT_DIR", str(tmp_path)))
+        for key, value in zip(LATER[::2], LATER[1::2], strict=True):
+            with pytest.raises(UserError, match=f"holds a run with {key} "):
+                check(load("OUTPUT_DIR", str(tmp_path), key, value))
