@@ -52,13 +52,14 @@ def files(words: list[str]) -> list[str]:
         UserError: a folder holds no pictures, or a pattern matches nothing.
     """
     from softprompt.core.base.errors import UserError
-    from softprompt.core.data.pictures import is_picture
+    from softprompt.core.data.pictures import is_picture, walk
 
     named = []
     for word in words:
         if os.path.isdir(word):
-            below = (place for place in sorted(Path(word).rglob("*")) if place.is_file())
-            matched = [str(place) for place in below if is_picture(place.name)]
+            below = (here / name for here, _, names in walk(Path(word)) for name in names)
+            pictures = (place for place in below if is_picture(place.name) and place.is_file())
+            matched = list(map(str, sorted(pictures)))
         elif glob.has_magic(word) and not os.path.exists(word):
             matched = [m for m in sorted(glob.glob(word, recursive=True)) if os.path.isfile(m)]
         else:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from softprompt.core.base.errors import UserError, reason
 from softprompt.core.base.files import GIGABYTE
+from softprompt.core.data.decoding import (
+    Decoding,
+    check_regular,
+    decode,
+    open_picture,
+    readable_errors,
+)
 
 if TYPE_CHECKING:  # downloads list and check pictures without torch, which takes a second
     from torch import Tensor
@@ -24,11 +30,16 @@ SUFFIXES = frozenset(
     | {".tif", ".tiff", ".ppm", ".pgm"}
 )
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-MAX_PIXELS = "SOFTPROMPT_MAX_PIXELS"  # environment variable: the largest picture to decode
 
 
 class FileReader:
-    """Read pictures below one folder."""
+    """Read pictures below one folder.
+
+    Attributes:
+        decoding: how a picture becomes RGB; a run sets it to what its configuration says.
+    """
+
+    decoding = Decoding()
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -40,20 +51,22 @@ class FileReader:
             UserError: the file is missing or cannot be decoded; the message holds its path.
         """
         file = Path(self.folder, path)
-        return decode(file, file)
+        return decode(file, file, self.decoding)
 
     def content(self, path: str) -> bytes:
         """Return the bytes of the file; errors are those of the picture."""
         file = Path(self.folder, path)
-        with _readable_errors(file):
+        with readable_errors(file):
+            check_regular(file)
             return file.read_bytes()
 
 
 class JpegReader:
     """Read pictures below one folder, JPEG files by torchvision, to the same pixels as Pillow."""
 
-    def __init__(self, folder: str):
-        self.files = FileReader(folder)
+    def __init__(self, files: FileReader):
+        """Read what ``files`` reads."""
+        self.files = files
 
     def __call__(self, path: str) -> Tensor | Image.Image:
         """Return the picture in RGB, ``(3, height, width)`` uint8 if it is a JPEG file.
@@ -66,9 +79,9 @@ class JpegReader:
         content = self.files.content(path)
         try:
             with open_picture(BytesIO(content), Path(self.files.folder, path)) as image:
-                mode = image.mode
-            # torchvision converts four channels to RGB in another way than Pillow.
-            if mode in ("RGB", "L"):
+                # torchvision converts four channels to RGB in another way than Pillow.
+                same = image.mode in ("RGB", "L") and self.files.decoding.is_plain(image)
+            if same:
                 import torch
                 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -127,7 +140,10 @@ def size_of(image: Image.Image | Tensor) -> int:
 
 
 def picture_fingerprint(read: Callable[[str], Any], path: str) -> str:
-    """Return a hash of a picture: of its file, or of its pixels if it comes from none.
+    """Return a hash of a picture: of its file, or of its pixels.
+
+    It is of the pixels where the picture comes from no file, or where more than Pillow's own
+    conversion to RGB stands between the two.
 
     Args:
         read: a reader of pictures, or a ``SizeLimitedCache`` of one.
@@ -136,8 +152,13 @@ def picture_fingerprint(read: Callable[[str], Any], path: str) -> str:
         UserError: it cannot be read.
     """
     source = read.function if isinstance(read, SizeLimitedCache) else read
-    if isinstance(source, FileReader | JpegReader):
-        return hashlib.sha256(source.content(path)).hexdigest()
+    files = source.files if isinstance(source, JpegReader) else source
+    if isinstance(files, FileReader):
+        content = files.content(path)
+        with open_picture(BytesIO(content), Path(files.folder, path)) as opened:
+            plain = files.decoding.is_plain(opened)
+        if plain:
+            return hashlib.sha256(content).hexdigest()
     image = read(path)
     return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
 
@@ -148,7 +169,7 @@ def list_pictures(folder: Path) -> list[str]:
     Raises:
         UserError: there is none.
     """
-    names = sorted(filter(is_picture, os.listdir(folder)))
+    names = sorted(filter(is_picture, file_names(folder)))
     if not names:
         raise UserError(f"the class folder {folder} holds no picture")
     return names
@@ -159,72 +180,47 @@ def is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 
+def file_names(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, and of links, which may lead to some.
+
+    Raises:
+        UserError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            # Both are known without asking for each file's status, which is slow over a network.
+            return [e.name for e in entries if e.is_symlink() or e.is_file(follow_symlinks=False)]
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be listed: {reason(error)}") from None
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield what ``os.walk`` does; a folder that cannot be listed is an error, not left out.
+
+    Raises:
+        UserError: there is such a folder.
+    """
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"the folder {error.filename} cannot be listed: {reason(error)}")
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        yield Path(parent), folders, names
+
+
 def list_folders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in ``folder``, except hidden ones and __MACOSX."""
+    """Return the sorted names of the folders in ``folder``, except hidden ones and __MACOSX.
+
+    Raises:
+        UserError: it cannot be listed.
+    """
     if not folder.is_dir():
         return []
-    return sorted(
-        place.name
-        for place in folder.iterdir()
-        if place.is_dir() and not place.name.startswith((".", "__MACOSX"))
-    )
-
-
-def decode(source: Path | IO[bytes], place: str | Path) -> Image.Image:
-    """Return a picture in RGB.
-
-    Args:
-        place: its location, for messages.
-
-    Raises:
-        UserError: it is missing, too large or cannot be decoded.
-    """
-    with open_picture(source, place) as image:
-        return image.convert("RGB")
-
-
-@contextmanager
-def open_picture(source: Path | IO[bytes], place: str | Path) -> Iterator[Image.Image]:
-    """Open a picture whose pixels have not been decoded yet.
-
-    More pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, for which Pillow only warns, are an error: a
-    small file can claim to have so many that decoding them takes all memory. The environment
-    variable ``SOFTPROMPT_MAX_PIXELS`` sets this limit.
-
-    Raises:
-        UserError: it is missing, too large or cannot be decoded, also while it is open.
-    """
-    limit = _pixel_limit()
-    with _readable_errors(place), Image.open(source) as image:
-        if limit is not None and image.width * image.height > limit:
-            raise Image.DecompressionBombError
-        yield image
-
-
-def _pixel_limit() -> int | None:
-    allowed = os.environ.get(MAX_PIXELS)
-    if allowed:
-        if not allowed.isdecimal() or not int(allowed):
-            raise UserError(f"{MAX_PIXELS} is {allowed!r}, but takes a whole number of pixels")
-        Image.MAX_IMAGE_PIXELS = int(allowed)  # Pillow's is an error itself from twice this on
-    return Image.MAX_IMAGE_PIXELS
-
-
-@contextmanager
-def _readable_errors(place: str | Path) -> Iterator[None]:
-    """Turn what reading a picture raises into ``UserError`` with its place."""
     try:
-        yield
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"no such picture: {place}") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{place} is no picture, or its beginning is damaged") from None
-    except Image.DecompressionBombError:
-        raise UserError(
-            f"the picture {place} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many to "
-            f"decode; make it smaller, or allow more by the environment variable {MAX_PIXELS}"
-        ) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"the picture {place} cannot be decoded: {reason(error)}") from None
+        return sorted(
+            place.name
+            for place in folder.iterdir()
+            if place.is_dir() and not place.name.startswith((".", "__MACOSX"))
+        )
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be listed: {reason(error)}") from None

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.data import names
 from softprompt.core.data.dataset import Item
 from softprompt.core.engine import results
 from softprompt.core.engine.optim import Optim
 
 NAMED = 20  # classes that a warning names
+SHOWN = 5  # names that are an example
 
 
 def of_training(
@@ -36,6 +38,33 @@ def of_training(
             f"the whole training has the warm-up's rate, OPTIM.WARMUP_CONS_LR {optim.warmup_lr}"
         )
     return warnings
+
+
+def of_names(classnames: Sequence[str]) -> list[str]:
+    """Return the warnings of class names that say less to CLIP than to their author."""
+    warnings = []
+    codes = names.identifiers(classnames)
+    if codes and 2 * len(codes) >= len(
+        classnames
+    ):  # fewer may be proper names, such as those of aircraft
+        warnings.append(
+            f"{len(codes)} of {len(classnames)} class names look like identifiers, which mean "
+            f"nothing to CLIP: {_shown(codes)}; DATASET.NAMES_FILE gives them names"
+        )
+    groups = names.alike(classnames)
+    if groups:
+        examples = [" and ".join(map(repr, group)) for group in groups[:SHOWN]]
+        more = f" and {len(groups) - SHOWN} others" if len(groups) > SHOWN else ""
+        warnings.append(
+            f"class names that are the same to CLIP, so that it cannot tell their classes apart: "
+            f"{', '.join(examples)}{more}"
+        )
+    return warnings
+
+
+def _shown(classnames: Sequence[str]) -> str:
+    more = " ..." if len(classnames) > SHOWN else ""
+    return f"{', '.join(map(repr, classnames[:SHOWN]))}{more}"
 
 
 def of_split(note: str, dataset: str, run: Path) -> list[str]:

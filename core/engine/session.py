@@ -18,6 +18,7 @@ from softprompt.core.config.options import options_from
 from softprompt.core.data.batch import Batch
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.dataset import Item
+from softprompt.core.data.decoding import Decoding
 from softprompt.core.data.fewshot import (
     balanced_sample,
     check_every_class,
@@ -32,6 +33,7 @@ from softprompt.core.data.transforms import (
     is_random,
     training_transform,
 )
+from softprompt.core.engine import cautions
 from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.evaluate import need_images
 from softprompt.core.engine.shared import Shared
@@ -58,10 +60,14 @@ class Session:
         several = shared is not None
         shared = shared or Shared()
         self.dataset, self.splits = shared.dataset(
-            cfg.DATASET.NAME, cfg.DATASET.ROOT, options_from(cfg, "DATASET")
+            cfg.DATASET.NAME,
+            cfg.DATASET.ROOT,
+            options_from(cfg, "DATASET"),
+            cfg.DATASET.NAMES_FILE,
         )
         memory = cfg.DATALOADER.MEMORY / max(1, cfg.DATALOADER.NUM_WORKERS)
-        self.pictures = shared.pictures(self.dataset, cfg.INPUT.BACKEND, memory)
+        decoding = Decoding.of(cfg.INPUT)
+        self.pictures = shared.pictures(self.dataset, cfg.INPUT.BACKEND, memory, decoding)
         # A single run reads its test pictures once, and asks for no feature twice.
         self.read_test = self.pictures.cached if several else self.pictures.read
         stores = store.applies(cfg.CACHE.DIR, several)
@@ -177,7 +183,8 @@ class Session:
 
     def warnings(self) -> list[str]:
         """Return what a reader of the numbers must know."""
-        return warnings_of(self.clip, self.dataset.classnames)
+        names = self.dataset.classnames
+        return warnings_of(self.clip, names) + cautions.of_names(names)
 
     def describe(self, model: PromptedCLIP, *, training: bool) -> None:
         """Log the dataset, the backbone, the fast paths that ``model`` takes and all warnings."""

@@ -12,6 +12,8 @@ from softprompt.core.clip.build import configured_clip
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.data.dataset import Dataset, Splits, check_splits
+from softprompt.core.data.decoding import Decoding
+from softprompt.core.data.names import find_file, renamed
 from softprompt.core.data.pictures import (
     FileReader,
     JpegReader,
@@ -50,32 +52,46 @@ class Shared:
             self._clips[key] = configured_clip(cfg)
         return self._clips[key]
 
-    def dataset(self, name: str, root: str, options: dict[str, Any]) -> tuple[Dataset, Splits]:
+    def dataset(
+        self, name: str, root: str, options: dict[str, Any], names_file: str = ""
+    ) -> tuple[Dataset, Splits]:
         """Return a registered dataset and its splits, whose files are checked once.
 
         Args:
             root: the folder that holds all datasets.
+            names_file: gives other names to the classes; "": they keep the dataset's own.
+
+        Raises:
+            UserError: it is not on the disk, or the file does not name its classes.
         """
         cls, folder = DATASETS[name], Path(root).expanduser()
-        key = cls, folder, *sorted(options.items())
+        key = cls, folder, names_file, *sorted(options.items())
         if key not in self._datasets:
             dataset = cls(folder, **options)
+            if names_file:
+                file = find_file(folder, names_file)
+                dataset.classnames = renamed(dataset.classnames, file)
             self._datasets[key] = dataset, check_splits(dataset, dataset.splits())
         return self._datasets[key]
 
-    def pictures(self, dataset: Dataset, backend: str, memory: float) -> Pictures:
+    def pictures(
+        self, dataset: Dataset, backend: str, memory: float, decoding: Decoding
+    ) -> Pictures:
         """Return the readers of a dataset's pictures.
 
         Args:
             dataset: one that ``dataset()`` returned.
             backend: ``INPUT.BACKEND``, which decodes JPEG files.
             memory: gigabytes of decoded pictures to keep.
+            decoding: how the pictures of files become RGB.
         """
-        key = id(dataset), backend, memory
+        key = id(dataset), backend, memory, decoding
         if key not in self._pictures:
             read: Any = dataset.reader()
+            if isinstance(read, FileReader):
+                read.decoding = decoding
             if backend == TORCHVISION and type(read) is FileReader:  # no subclass of it
-                read = JpegReader(read.folder)
+                read = JpegReader(read)
             cached = SizeLimitedCache(read, memory)
             self._pictures[key] = Pictures(
                 read, cached, cache(partial(picture_fingerprint, cached))

@@ -8,6 +8,7 @@ from typing import Any
 from softprompt.core.base.log import logger
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.config.options import options_of
+from softprompt.core.data.decoding import Decoding
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
 from softprompt.core.meta.clusters.cluster import cluster, clusters_key, log_clusters
 from softprompt.core.meta.clusters.encode import Transform
@@ -36,6 +37,7 @@ class Corpus:
 def open_corpus(
     clip: FrozenCLIP,
     preprocessing: Preprocessing,
+    decoding: Decoding,
     clustering: dict[str, Any],
     *,
     source: str = "drawn",
@@ -48,6 +50,7 @@ def open_corpus(
     """Open captioned pictures and prepare them for meta-training.
 
     Args:
+        decoding: how their files become RGB.
         clustering: options of ``cluster``.
         source: as for ``open_pairs``: a listing, a folder, shards, or "drawn" for generated ones.
         root: the folder that ``source`` is relative to.
@@ -56,9 +59,11 @@ def open_corpus(
         batch_size: pictures encoded at once.
         workers: processes that read pictures; 0: the main one does.
     """
+    pairs = open_pairs(source, root, max_skipped=max_skipped)
+    pairs.decoding = decoding
     return prepare(
         clip,
-        open_pairs(source, root, max_skipped=max_skipped),
+        pairs,
         evaluation_transform(("normalize",), preprocessing),
         Path(cache).expanduser(),
         batch_size=batch_size,

@@ -17,6 +17,7 @@ from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.prompted import prompts_images
 from softprompt.core.config.load import config_hash, settings
 from softprompt.core.config.options import options_from
+from softprompt.core.data.decoding import Decoding
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform, training_transform
 from softprompt.core.engine import results
 from softprompt.core.engine.build import build_learner
@@ -60,10 +61,10 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
     with open_run(cfg, folder):
         began = time.perf_counter()
         _describe(cfg, objective)
-        preprocessing = Preprocessing.of(clip, cfg.INPUT)
+        preprocessing, decoding = Preprocessing.of(clip, cfg.INPUT), Decoding.of(cfg.INPUT)
         with parallel.rank_by_rank():
             clustering = section(cfg, "CLUSTER")
-            corpus = open_corpus(clip, preprocessing, clustering, **section(cfg, "PAIRS"))
+            corpus = open_corpus(clip, preprocessing, decoding, clustering, **section(cfg, "PAIRS"))
         training, held_out = _episodes(cfg, objective, corpus, preprocessing)
         prepared = time.perf_counter() - began
         if objective.steps and not objective.lr:

@@ -17,6 +17,10 @@ from softprompt.core.data.transforms import Preprocessing, evaluation_transform,
 KINDS = [("RGB", "jpg"), ("L", "jpeg"), ("CMYK", "jpg"), ("RGB", "png"), ("P", "png")]
 
 
+def jpeg_reader(folder) -> JpegReader:
+    return JpegReader(FileReader(str(folder)))
+
+
 def to_tensor(image: Image.Image) -> torch.Tensor:
     from torchvision.transforms.functional import pil_to_tensor
 
@@ -33,7 +37,7 @@ def picture(size: tuple[int, int] = (71, 50)) -> Image.Image:
 def test_decoded_pixels_are_pillows(mode, suffix, tmp_path):
     picture().convert(mode).save(tmp_path / f"a.{suffix}")
     expected = to_tensor(FileReader(str(tmp_path))(f"a.{suffix}"))
-    found = JpegReader(str(tmp_path))(f"a.{suffix}")
+    found = jpeg_reader(tmp_path)(f"a.{suffix}")
     by_torchvision = suffix != "png" and mode != "CMYK"
     assert isinstance(found, torch.Tensor if by_torchvision else Image.Image)
     assert torch.equal(found if by_torchvision else to_tensor(found), expected)
@@ -44,13 +48,13 @@ def test_a_damaged_file_is_told_of_in_the_usual_words(keep, tmp_path):
     picture().save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:keep])
     said = []
-    for reader in (FileReader, JpegReader):
+    for read in (FileReader(str(tmp_path)), jpeg_reader(tmp_path)):
         with pytest.raises(UserError) as error:
-            reader(str(tmp_path))("a.jpg")
+            read("a.jpg")
         said.append(str(error.value))
     assert said[0] == said[1]
     with pytest.raises(UserError, match="no such picture: .*b.jpg"):
-        JpegReader(str(tmp_path))("b.jpg")
+        jpeg_reader(tmp_path)("b.jpg")
 
 
 @pytest.mark.parametrize("size", [(71, 50), (40, 300)])
@@ -80,7 +84,7 @@ def test_normalization_is_the_same():
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
-@pytest.mark.parametrize("reader", [FileReader, JpegReader])
+@pytest.mark.parametrize("reader", [FileReader, lambda folder: jpeg_reader(folder)])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("limit", [6_000, 3_000, 1_000])  # the last one Pillow refuses, too
 def test_a_picture_of_too_many_pixels_is_refused(reader, suffix, limit, tmp_path, monkeypatch):

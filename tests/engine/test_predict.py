@@ -1,13 +1,17 @@
 """``tools/predict.py``: a run's prompts on pictures of one's own."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from predict import main
+from torchvision.transforms.functional import pil_to_tensor
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.config.load import load_config
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.transforms import evaluation_transform
@@ -173,3 +177,67 @@ def test_a_mistake_is_one_line(trained, pictures, predict, arguments, says):
     code, found, errors = predict(*arguments)
     assert (code, found) == (2, {})
     assert says in errors and errors.count("\n") == 1
+
+
+@pytest.fixture
+def predictor(trained):
+    return Predictor(trained("coop"))
+
+
+def test_one_picture_in_any_form(predictor, pictures):
+    file = "photos/a.png"
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    tensor = pil_to_tensor(image)
+    (expected,) = predictor([file])
+    assert (expected.file, expected.error) == (file, "")
+    for given in (file, Path(file), image, tensor, tensor / 255, tensor[None], [image], (tensor,)):
+        (found,) = predictor(given)
+        assert torch.equal(found.probabilities, expected.probabilities)
+    with Image.open(file) as opened:
+        assert [each.file for each in predictor([opened, image, file])] == [
+            *(opened.filename, "number 1", file)
+        ]
+
+
+def test_a_deep_picture_in_memory_is_told_of_by_its_number(predictor):
+    (found,) = predictor(Image.new("F", (4, 4)))
+    assert found.probabilities is None
+    assert found.error.startswith("the picture number 0 (mode F) holds floating-point numbers")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (7, "int is no picture; give the path of a file, a PIL image, a tensor, or several"),
+        ([None], "NoneType is no picture"),
+        (b"a.png", "int is no picture"),
+        ([torch.zeros(3, 4, 4).numpy()], "ndarray is no picture.*PIL.Image.fromarray"),
+        (torch.zeros(4, 4), r"a tensor of the shape \(4, 4\) is no picture"),
+        (torch.zeros(2, 1, 4, 4), r"a tensor of the shape \(1, 4, 4\) is no picture"),
+        (torch.randn(3, 40, 40), "from -.* is no picture; .* not normalized yet"),
+        (torch.zeros(3, 4, 4).long(), "a tensor of torch.int64 from 0 to 0 is no picture"),
+    ],
+)
+def test_what_is_no_picture_is_told_at_once(predictor, given, says):
+    with pytest.raises(UserError, match=says):
+        predictor(given)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_named_as_a_picture_is_not_read(trained, pictures, predict):
+    os.mkfifo("photos/pipe.png")
+    code, found, _ = predict(trained("coop"), "photos")
+    assert code == 0 and "photos/pipe.png" not in found
+    code, _, errors = predict(trained("coop"), "photos/pipe.png")
+    assert code == 2 and "photos/pipe.png is no picture, but a pipe" in errors
+
+
+def test_turned_pictures_are_turned_back_if_asked(trained, pictures):
+    exif, run = Image.Exif(), trained("coop")
+    exif[0x0112] = 3
+    image = Image.linear_gradient("L").convert("RGB")
+    image.save("turned.png", exif=exif)
+    (asked,) = Predictor(run, pairs=["INPUT.EXIF_ORIENTATION", "True"])("turned.png")
+    (expected,) = Predictor(run)(image.rotate(180))
+    assert torch.equal(asked.probabilities, expected.probabilities)

@@ -16,6 +16,7 @@ from softprompt.core.base.log import logger
 from softprompt.core.clip.fast.store import read_tensors
 from softprompt.core.clip.fingerprint import weights_fingerprint
 from softprompt.core.clip.frozen import FrozenCLIP
+from softprompt.core.data.decoding import Decoding
 from softprompt.core.meta.clusters.encode import MOST_TOKENS, Transform, encode_pairs, unpacked
 from softprompt.core.meta.pairs.base import Pairs, Skipped
 
@@ -61,8 +62,10 @@ def cached_features(
         UserError: more pictures cannot be read than ``pairs`` allows.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Files of earlier versions are of the usual way to decode, which is therefore no part.
+    decoding = () if pairs.decoding == Decoding() else (pairs.decoding,)
     backbone = hash_of(
-        weights_fingerprint(clip.model), clip.precision, repr(transform), MOST_TOKENS
+        weights_fingerprint(clip.model), clip.precision, repr(transform), MOST_TOKENS, *decoding
     )
     # While no file has changed, the index saves reading all pictures for their hashes.
     index = folder / f"pairs-{hash_of(backbone, pairs.stamp())}.json"

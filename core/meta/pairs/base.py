@@ -9,7 +9,7 @@ from PIL import Image
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
-from softprompt.core.data.pictures import decode
+from softprompt.core.data.decoding import Decoding, decode
 
 EXAMPLES = 3  # named in a message for each reason
 
@@ -18,7 +18,12 @@ class Pairs:
     """Base class of captioned pictures; a subclass locates the bytes of a picture.
 
     Captions are held in memory, pictures are read on demand.
+
+    Attributes:
+        decoding: how a picture becomes RGB; meta-training sets it to what its configuration says.
     """
+
+    decoding = Decoding()
 
     def __init__(self, name: str, captions: Sequence[str], max_skipped: float):
         self.name = name
@@ -37,7 +42,7 @@ class Pairs:
         Raises:
             UserError: it is missing or cannot be decoded.
         """
-        return decode(BytesIO(self.data(index)), self.place(index))
+        return decode(BytesIO(self.data(index)), self.place(index), self.decoding)
 
     def digest(self, index: int) -> bytes:
         """Return a hash of a picture's content.
