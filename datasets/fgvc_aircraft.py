@@ -45,5 +45,5 @@ class FGVCAircraft(Dataset):
             if name not in labels:
                 raise UserError(f"{file}: the line {line!r} is not a number and a variant's name")
             items.append(Item(f"{number}.jpg", labels[name]))
-        check_inside(self.image_dir, items, file)
+        check_inside(self.image_dir, (item.path for item in items), file)
         return items

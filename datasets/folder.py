@@ -8,7 +8,7 @@ from unicodedata import normalize
 from softprompt.core import DATASETS, Dataset, Item, UserError
 from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import SPLITS, Splits
-from softprompt.core.data.pictures import SUFFIXES, is_picture, list_folders
+from softprompt.core.data.pictures import SUFFIXES, is_picture, list_folders, walk
 
 SHARES = {"val": 20, "test": 30}  # percent of each class; the rest is train
 
@@ -109,10 +109,12 @@ class Folder(Dataset):
         return {name: sorted(paths, key=_unified) for name, paths in classes.items()}
 
     def _pictures(self, place: Path) -> list[Path]:
-        """Return the pictures in and below a class folder; linked folders below it are ignored."""
+        """Return the pictures in and below a class folder.
+
+        Linked folders below it are ignored, and so is what is no regular file, such as a pipe.
+        """
         pictures = []
-        for parent, folders, names in os.walk(place):
-            here = Path(parent)
+        for here, folders, names in walk(place):
             self._ignored += [here / name for name in folders if (here / name).is_symlink()]
             folders[:] = list_folders(here)
             for name in names:
@@ -124,6 +126,9 @@ class Folder(Dataset):
                     raise UserError(
                         f"{file} is a link to {os.readlink(file)}, which does not exist"
                     )
+                if not file.is_file():
+                    self._ignored.append(file)
+                    continue
                 try:
                     str(file).encode()
                 except UnicodeEncodeError:

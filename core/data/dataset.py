@@ -8,7 +8,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.data.pictures import FileReader
+from softprompt.core.data.layout import elsewhere, folder_elsewhere
+from softprompt.core.data.pictures import FileReader, file_names
 from softprompt.core.data.sources import SOURCES
 
 SPLITS = ("train", "val", "test")
@@ -102,6 +103,8 @@ class Dataset:
         )
         if images and (self.root / images).is_dir():
             message += f"; did you mean {self.root.absolute().parent}?"
+        elif found := folder_elsewhere(self.root, dataset, images):
+            message += f"; {found}"
         else:
             names = (name for name, entry in SOURCES.items() if entry.folder == dataset)
             message += "".join(
@@ -110,13 +113,13 @@ class Dataset:
         raise UserError(message)
 
 
-def check_inside(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
+def check_inside(image_dir: Path, paths: Iterable[str], named_by: Path) -> None:
     """Raise ``UserError`` naming the first path in a file that leads out of the image folder.
 
     A file may come from anywhere, the folder is the user's: links in it may lead where they will,
     so a path is resolved only if it is absolute or contains ``..``.
     """
-    for path in (item.path for item in items):
+    for path in paths:
         absolute = os.path.isabs(path) or os.path.splitdrive(path)[0]
         if not absolute and ".." not in path.replace("\\", "/").split("/"):
             continue
@@ -159,7 +162,11 @@ def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:
     missing = missing_files(image_dir, items)
     if missing:
         others = f" (and {len(missing) - 1:,} others)" if len(missing) > 1 else ""
-        raise UserError(f"{named_by} names {image_dir / missing[0]}, which does not exist{others}")
+        found = elsewhere(image_dir, missing[0])
+        raise UserError(
+            f"{named_by} names {image_dir / missing[0]}, which does not exist{others}"
+            f"{'; ' if found else ''}{found}"
+        )
 
 
 def missing_files(image_dir: Path, items: Iterable[Item]) -> list[str]:
@@ -170,7 +177,7 @@ def missing_files(image_dir: Path, items: Iterable[Item]) -> list[str]:
         parent, _, name = item.path.rpartition("/")
         if parent not in present:
             folder = image_dir / parent
-            present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
+            present[parent] = set(file_names(folder)) if folder.is_dir() else set()
         if name not in present[parent]:
             missing.append(item.path)
     return missing

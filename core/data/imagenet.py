@@ -5,7 +5,8 @@ from pathlib import Path
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import Dataset, Item, Splits, read_lines
-from softprompt.core.data.pictures import list_folders, list_pictures
+from softprompt.core.data.layout import class_folders_below
+from softprompt.core.data.pictures import file_names, is_picture, list_folders, list_pictures
 from softprompt.core.data.splits import PUBLISHED, read_bytes
 from softprompt.core.prompts.templates import PHOTO
 
@@ -51,11 +52,21 @@ class ImageNetFolders(Dataset):
         """
         found = list_folders(folder)
         unknown = [name for name in found if name not in names]
+        if found and not unknown:
+            return found
+        deeper = class_folders_below(folder, names)
         if unknown:
-            raise UserError(f"{folder / unknown[0]} is named by no WordNet id of {NAMES}")
-        if not found:
-            raise UserError(f"{folder} has no class folders such as {next(iter(names))}/")
-        return found
+            message = f"{folder / unknown[0]} is named by no WordNet id of {NAMES}"
+        else:
+            message = f"{folder} has no class folders such as {next(iter(names))}/"
+        if deeper:
+            message += f"; there are some in {deeper}, so move them from there to {folder}"
+        elif folder.is_dir() and (pictures := sum(map(is_picture, file_names(folder)))):
+            message += (
+                f", but {pictures:,} pictures, which were never sorted by class; without that "
+                "folder, tools/download.py says which archives of ImageNet it sorts them from"
+            )
+        raise UserError(message)
 
     def list_items(self, below: str = ".") -> list[Item]:
         """Return the pictures of every class in ``image_dir/below``.

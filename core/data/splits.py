@@ -115,7 +115,8 @@ class SplitFileDataset(Dataset):
         self.image_dir = self.folder_of(self.folder, self.images)
         self.split_path = self._find_split()
         self.classnames, self._splits = read_split(self.split_path)
-        check_inside(self.image_dir, chain(*self._splits.values()), self.split_path)
+        listed = (item.path for item in chain(*self._splits.values()))
+        check_inside(self.image_dir, listed, self.split_path)
         if not self._is_published():
             self.note = f"non-standard split: {self.split_path} is not the one CoOp published"
 

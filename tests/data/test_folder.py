@@ -277,3 +277,34 @@ def test_options_of_the_config():
     from softprompt.core.config.options import options_of
 
     assert options_of(DATASETS["folder"]) == {"path": ""}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_picture(put, open_folder):
+    pictures = put(*many("cat", "dog", count=3))
+    os.mkfifo(pictures / "cat" / "pipe.png")
+    assert sum(len(items) for items in open_folder().splits().values()) == 6
+
+
+@pytest.mark.parametrize("place", [".", "cat", "cat/more"])
+def test_a_folder_that_cannot_be_listed_is_named(place, put, open_folder, monkeypatch):
+    pictures = put(*many("cat", "dog", "cat/more", count=3))
+    scandir, listdir = os.scandir, os.listdir
+
+    def guarded(usual):
+        def list_(path="."):
+            if Path(path) == pictures / place:
+                raise PermissionError(13, "Permission denied", str(path))
+            return usual(path)
+
+        return list_
+
+    monkeypatch.setattr(os, "scandir", guarded(scandir))
+    monkeypatch.setattr(os, "listdir", guarded(listdir))
+    assert f"the folder {pictures / place} cannot be listed: " in fails(open_folder)
+
+
+def test_names_of_any_letters_and_signs_are_folders(put, open_folder):
+    names = ("犬", "😀", "a'b", 'a"b', "$(rm)", "100%", "<b>", "{x}", "a&b", "n01440764")
+    put(*many(*names, count=2))
+    assert open_folder().classnames == tuple(sorted(names))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -230,3 +231,25 @@ def test_generated_pairs_are_those_of_their_edition():
         "01618f0a6845121415e0a3e33c37d48b5949bdcfd2d0971e6a4a1a9ab9b034b4",
         "70acc753659695c0623b64cb115fe489a756cd188936e2d689098f0c698c96e5",
     )
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "sub/../../secret.png", "/etc/secret.png"])
+@pytest.mark.parametrize("form", [write_csv, write_jsonl])
+def test_a_listing_cannot_name_pictures_elsewhere(form, path, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    paths = write_pictures(folder)
+    (tmp_path / "secret.png").write_bytes(encoded(0))
+    source = form(folder, [path, *paths[1:]])
+    with pytest.raises(UserError, match=f"names the picture {path!r}, which lies outside of"):
+        open_pairs(source, folder, max_skipped=0.9)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_picture(tmp_path):
+    paths = write_pictures(tmp_path)
+    write_texts(tmp_path, paths)
+    for name in ("pipe.png", "7.txt"):
+        os.mkfifo(tmp_path / "sub" / name)
+    (tmp_path / "sub" / "7.png").write_bytes(encoded(1))
+    assert len(open_pairs("sub", tmp_path, max_skipped=0.5)) == COUNT

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.data.pictures import is_picture
+from softprompt.core.data.dataset import check_inside
+from softprompt.core.data.pictures import is_picture, walk
 from softprompt.core.meta.pairs.base import Pairs, Skipped
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -48,13 +49,14 @@ class FilePairs(Pairs):
 
 
 def listed_pairs(file: Path, max_skipped: float) -> FilePairs:
-    """Return the pairs of a listing; its paths are relative to its folder.
+    """Return the pairs of a listing; its paths are relative to its folder and stay in it.
 
     A first line with known column names (path, caption; filepath, title; file_name, text ...)
     selects the columns; without one the file has two, path and caption.
 
     Raises:
-        UserError: the file cannot be read, or too many of its lines are unusable.
+        UserError: the file cannot be read, names a picture outside of its folder, or too many of
+            its lines are unusable.
     """
     skipped = Skipped(str(file), max_skipped)
     pictures, captions, total = [], [], 0
@@ -69,7 +71,9 @@ def listed_pairs(file: Path, max_skipped: float) -> FilePairs:
             path, caption = row
             if not caption.strip():
                 skipped.add(NO_CAPTION, where)
-            elif not _exists(picture := file.parent / path.strip(), folders):
+                continue
+            check_inside(file.parent, [path.strip()], file)
+            if not _exists(picture := file.parent / path.strip(), folders):
                 skipped.add(NO_PICTURE, f"{where}: {path.strip() or 'an empty path'}")
             else:
                 pictures.append(picture)
@@ -92,15 +96,18 @@ def folder_pairs(folder: Path, max_skipped: float) -> FilePairs:
     """
     skipped = Skipped(str(folder), max_skipped)
     pictures, captions, total = [], [], 0
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in walk(folder):
         folders.sort()
         present = set(names)
         for name in sorted(filter(is_picture, names)):
             total += 1
-            picture = Path(parent, name)
+            picture = parent / name
             text = picture.with_suffix(".txt")
             where = str(picture.relative_to(folder))
-            if text.name not in present:
+            if not picture.is_file():
+                skipped.add(NO_PICTURE, where)
+                continue
+            if text.name not in present or not text.is_file():
                 skipped.add("no .txt of the same name", where)
                 continue
             try:
