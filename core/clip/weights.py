@@ -54,8 +54,8 @@ def _check_shapes(weights: dict[str, Tensor], own: dict[str, Tensor], place: str
         found.append(f"it also has {_some(unknown)}")
     if found:
         raise UserError(
-            f"the weights in {place} are of another architecture, which MODEL.BACKBONE.NAME must "
-            f"name, or not all of one: {'; '.join(found)}"
+            f"the weights in {place} are not this architecture's: {'; '.join(found)}; "
+            "MODEL.BACKBONE.NAME must name theirs"
         )
 
 

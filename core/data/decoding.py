@@ -61,7 +61,9 @@ class Decoding:
                 white.
         """
         if self.exif_orientation and _turned(image):
-            image = ImageOps.exif_transpose(image)
+            turned = ImageOps.exif_transpose(image)
+            turned.format = image.format  # which a copy lacks, and the depth may depend on
+            image = turned
         if _is_deep(image):
             return self._scaled(image, place)
         return _on_ground(image) or image.convert("RGB")
@@ -87,10 +89,17 @@ class Decoding:
             raise UserError(
                 f"the picture {place} (mode {image.mode}) holds {kind} numbers of {bits} bits, "
                 f"from {low:g} to {high:g}{few} and must become 8 bits: say which values are black "
-                f'and white in all pictures, such as {KEY} "({low:g}, {high:g})"'
+                f'and white in all pictures, such as {KEY} "{_range_around(low, high, kind)}"'
             )
         share = np.clip((values - black) / (white - black), 0, 1)
         return Image.fromarray((255 * share).round().astype(np.uint8)).convert("RGB")
+
+
+def _range_around(low: float, high: float, kind: str) -> str:
+    """Return a usual range of values that holds these."""
+    if low < 0 or (kind != "whole" and high > 1):
+        return f"({low:g}, {high:g})"
+    return f"(0, {max(1, 2 ** int(high).bit_length() - 1)})"
 
 
 def _turned(image: Image.Image) -> bool:

@@ -99,25 +99,29 @@ class Session:
         return load_or_draw(self.dataset, self.splits, self.cfg.DATASET.NUM_SHOTS, seed)["train"]
 
     def training_items(self) -> list[Item]:
-        """Return the few-shot items of the classes to train on.
+        """Return the few-shot items of the classes to train on, of which the first one is read.
 
         Raises:
-            UserError: one of these classes has none.
+            UserError: one of these classes has none, or the first picture cannot be read, as where
+                all pictures have a depth that needs an option.
         """
         subset = self.cfg.DATASET.SUBSAMPLE_CLASSES
         items = choose_classes(self.few_shot_items, self.labels(subset))
         check_every_class(items, self.classnames(subset), "train")
+        self.pictures.cached(items[0].path)
         return items
 
     def check_test(self, subsets: tuple[str, ...]) -> None:
         """Raise ``UserError`` before training for what evaluation would fail on afterwards."""
         templates_of(self.dataset, self.cfg.TEST.TEMPLATES)
         for subset in subsets:
-            if not self.test_items(subset):
+            items = self.test_items(subset)
+            if not items:
                 raise UserError(
                     f"{self.dataset.image_dir} has no picture of the {subset} classes in the "
                     f"{self.cfg.TEST.SPLIT} split; TEST.SPLIT names another one"
                 )
+            self.read_test(items[0].path)
 
     def check_learner(
         self, learner: PromptLearner, trained: tuple[str, ...], subsets: tuple[str, ...]

@@ -109,7 +109,7 @@ def test_a_file_of_another_architecture_is_refused(weights, root, tmp_path):
         load_weights(open_clip.CLIP(**other), read_weights(file))
     assert "\n" not in str(error.value)
     save_file({name: value for name, value in weights.items() if name != "logit_scale"}, file)
-    with pytest.raises(UserError, match=r"name, or .*: it lacks 1 tensor .logit_scale.$"):
+    with pytest.raises(UserError, match=r"architecture's: it lacks 1 tensor .logit_scale.; MODEL"):
         build_clip("tiny", file)
 
 
@@ -259,7 +259,7 @@ def test_missing_and_other_tensors_are_summarized(weights, tmp_path):
     with pytest.raises(UserError) as error:
         build_clip("tiny", str(file))
     assert "it lacks 32 tensors (" in str(error.value)
-    assert str(error.value).endswith("; it also has 1 tensor (head.weight)")
+    assert "; it also has 1 tensor (head.weight); MODEL.BACKBONE.NAME must" in str(error.value)
 
 
 def test_pickled_code_is_not_run(tmp_path):

@@ -77,10 +77,28 @@ def test_the_range_of_values_is_asked_for_and_taken(dtype, tmp_path):
         read(file)
     assert str(error.value).startswith(f"the picture {file} (mode ")
     assert "from 0 to 4095" in str(error.value) and "\n" not in str(error.value)
-    assert str(error.value).endswith('such as INPUT.VALUE_RANGE "(0, 4095)"')
+    usual = '"(0, 4095)"'
+    assert str(error.value).endswith(f"such as INPUT.VALUE_RANGE {usual}")
     assert abs(read(file, value_range=(0, 4095))[..., 0] - 255 * RAMP).max() <= 1
     assert abs(read(file, value_range=(4095, 0))[..., 0] - 255 * (1 - RAMP)).max() <= 1
     assert read(file, value_range=(1000, 2000)).max() == 255
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "said"),
+    [
+        ("uint16", 7, 900, "(0, 1023)"),
+        ("int32", 100, 70_000, "(0, 131071)"),
+        ("int32", -1024, 3071, "(-1024, 3071)"),
+        ("float32", 0.25, 0.75, "(0, 1)"),
+        ("float32", 0.5, 300.5, "(0.5, 300.5)"),
+    ],
+)
+def test_the_range_that_is_proposed(dtype, low, high, said, tmp_path):
+    values = (low + (high - low) * RAMP).astype(dtype)
+    with pytest.raises(UserError) as error:
+        read(saved(Image.fromarray(values), tmp_path / "a.tif"))
+    assert str(error.value).endswith(f'"{said}"')
 
 
 def test_numbers_that_are_none_are_black(tmp_path):

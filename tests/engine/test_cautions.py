@@ -5,9 +5,12 @@ import json
 import pytest
 from PIL import Image
 
+from softprompt.core.base.errors import UserError
+from softprompt.core.config.load import load_config
 from softprompt.core.data.dataset import Item
 from softprompt.core.engine import cautions
 from softprompt.core.engine.optim import Optim
+from softprompt.core.engine.run import train
 
 OPTIM = Optim(epochs=5, warmup_epochs=1)
 ITEMS = [Item(str(index), label) for label, count in enumerate((4, 2, 3)) for index in range(count)]
@@ -53,6 +56,20 @@ def test_another_split_than_the_one_trained_on(tmp_path):
     )
     assert warnings("old") == [] == warnings("new", "dtd")
     assert "another split of folder (old)" in warnings("new")[0]
+
+
+def test_pictures_that_need_an_option_stop_a_run_before_it_writes(root, tmp_path):
+    for name in ("dog", "tree"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("F", (8, 8), index).save(tmp_path / "mine" / name / f"{index}.tif")
+    pairs = ["DATASET.NAME", "folder", "DATASET.FOLDER.PATH", "mine", "DATASET.ROOT", str(tmp_path)]
+    pairs += ["MODEL.BACKBONE.PRETRAINED", "", "DATASET.SUBSAMPLE_CLASSES", "all"]
+    out = ["TEST.CLASSES", "all", "OUTPUT_DIR", str(tmp_path / "run")]
+    cfg = load_config(str(root / "configs" / "coop" / "tiny.yaml"), pairs=[*pairs, *out])
+    with pytest.raises(UserError, match=r"tif .mode F. holds floating-point numbers"):
+        train(cfg)
+    assert not (tmp_path / "run").exists()
 
 
 def test_own_pictures_say_so(load_tool, root, tmp_path, monkeypatch):
