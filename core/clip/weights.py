@@ -7,6 +7,7 @@ from torch import Tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.seeding import seeded
+from softprompt.core.clip.recognize import architectures_of
 from softprompt.core.clip.weight_files import WeightFile
 
 NAMED = 3  # tensors that a message names
@@ -52,11 +53,14 @@ def _check_shapes(weights: dict[str, Tensor], own: dict[str, Tensor], place: str
         found.append(f"it lacks {_some(missing)}")
     if unknown:
         found.append(f"it also has {_some(unknown)}")
-    if found:
-        raise UserError(
-            f"the weights in {place} are not this architecture's: {'; '.join(found)}; "
-            "MODEL.BACKBONE.NAME must name theirs"
-        )
+    if not found:
+        return
+    known = architectures_of(weights) if other else []
+    advice = "MODEL.BACKBONE.NAME must name theirs" + ("" if other else ", if they are complete")
+    advice += f", such as {', '.join(known[:NAMED])}" if known else ""
+    raise UserError(
+        f"the weights in {place} are not this architecture's: {'; '.join(found)}; {advice}"
+    )
 
 
 def _some(names: list[str]) -> str:

@@ -13,13 +13,8 @@ from PIL import Image
 
 from softprompt.core.base.errors import UserError, reason
 from softprompt.core.base.files import GIGABYTE
-from softprompt.core.data.decoding import (
-    Decoding,
-    check_regular,
-    decode,
-    open_picture,
-    readable_errors,
-)
+from softprompt.core.data.decoding import Decoding, decode
+from softprompt.core.data.opening import check_regular, open_picture, readable_errors
 
 if TYPE_CHECKING:  # downloads list and check pictures without torch, which takes a second
     from torch import Tensor

@@ -13,7 +13,8 @@ from softprompt.core.clip.build import configured_clip, warnings_of
 from softprompt.core.clip.prompted import PromptedCLIP, check_classes
 from softprompt.core.config.load import load_config
 from softprompt.core.config.saved import SavedSettings
-from softprompt.core.data.decoding import Decoding, decode, readable_errors
+from softprompt.core.data.decoding import Decoding, decode
+from softprompt.core.data.opening import readable_errors
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
 from softprompt.core.engine import cautions, checkpoint
 from softprompt.core.engine.build import build_learner

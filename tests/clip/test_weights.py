@@ -11,6 +11,7 @@ from torch import nn
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.build import build_clip
+from softprompt.core.clip.recognize import architectures_of
 from softprompt.core.clip.weight_files import read_weights
 from softprompt.core.clip.weights import load_weights
 
@@ -271,3 +272,35 @@ def test_pickled_code_is_not_run(tmp_path):
     with pytest.raises(UserError, match="cannot be read as weights: it holds an object of io.open"):
         read_weights(str(tmp_path / "trap.pt"))
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "text"),
+    [
+        ("ViT-B-32", (768, 32, 50, 12), (512, 77, 12)),
+        ("ViT-B-16", (768, 16, 197, 12), (512, 77, 12)),
+        ("ViT-L-14-336", (1024, 14, 577, 24), (768, 77, 12)),
+    ],
+)
+def test_the_architecture_of_weights_is_recognized(name, image, text):
+    width, patch, places, layers = image
+    text_width, context, text_layers = text
+    shapes = {
+        "visual.conv1.weight": (width, 3, patch, patch),
+        "visual.positional_embedding": (places, width),
+        "visual.proj": (width, text_width),
+        "positional_embedding": (context, text_width),
+        **{f"visual.transformer.resblocks.{i}.ln_1.weight": (width,) for i in range(layers)},
+        **{f"transformer.resblocks.{i}.ln_1.weight": (text_width,) for i in range(text_layers)},
+    }
+    tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
+    assert architectures_of(tensors)[0] == name
+    tensors.pop("visual.proj")
+    assert architectures_of(tensors) == []
+
+
+def test_another_architecture_is_named(monkeypatch, weights, tmp_path):
+    monkeypatch.setattr("softprompt.core.clip.weights.architectures_of", lambda _: ["ViT-B-32"])
+    torch.save({**weights, "logit_scale": torch.zeros(2)}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match="MODEL.BACKBONE.NAME must name theirs, such as ViT-B-32$"):
+        build_clip("tiny", str(tmp_path / "weights.pt"))
