@@ -160,4 +160,4 @@ def _reason(error: Exception) -> str:
         )
     if isinstance(error, pickle.UnpicklingError):  # torch explains its own options at length
         return "it is damaged, or neither safetensors nor what torch.save writes"
-    return reason(error)
+    return reason(error) if isinstance(error, OSError) else f"it is damaged: {reason(error)}"
