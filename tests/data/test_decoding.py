@@ -9,8 +9,14 @@ from PIL import Image
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.config.schema import defaults
+from softprompt.core.data.dataset import Item, missing_files
 from softprompt.core.data.decoding import Decoding
-from softprompt.core.data.pictures import FileReader, JpegReader, picture_fingerprint
+from softprompt.core.data.pictures import (
+    FileReader,
+    JpegReader,
+    list_pictures,
+    picture_fingerprint,
+)
 
 RAMP = np.linspace(0, 1, 16).reshape(4, 4).repeat(4, 0).repeat(4, 1)  # 16 fields, dark to bright
 
@@ -200,3 +206,13 @@ def test_only_regular_files_are_read(tmp_path):
                 read(name)
     with pytest.raises(UserError, match="zero is no picture, but a pipe, a device"):
         FileReader("/dev")("zero")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_only_files_and_links_are_listed(tmp_path):
+    grey().save(tmp_path / "b.png")
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    assert list_pictures(tmp_path) == ["a.png", "b.png"]
+    assert missing_files(tmp_path, [Item("pipe.png", 0), Item("a.png", 0)]) == ["pipe.png"]
