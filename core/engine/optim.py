@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
+# Adam adds the decay to the gradient (L2), AdamW takes it off the parameter.
+ADAMS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+# KgCoOp's code up to August 2023 steps two cosine schedules of one optimizer, each of which
+# multiplies the rate by its own factor.
+SQUARED = "cosine_squared"
+
 
 @dataclass(frozen=True)
 class Optim:
@@ -46,8 +52,8 @@ class Optim:
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Return a new optimizer of these parameters."""
-        if self.name == "adamw":
-            return torch.optim.AdamW(
+        if self.name in ADAMS:
+            return ADAMS[self.name](
                 parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
             )
         return torch.optim.SGD(
@@ -62,13 +68,17 @@ class Optim:
         """Return the learning rate of an epoch, counted from 0, by Dassl's schedule.
 
         Warm-up epochs have a constant rate; then a cosine starts at its top, stretched over *all*
-        epochs, so it never reaches 0: ``lr (1 + cos(pi (e - warm-up) / epochs)) / 2``.
+        epochs, so it never reaches 0: ``lr (1 + cos(pi (e - warm-up) / epochs)) / 2``. With
+        "cosine_squared" the factor after ``lr`` is squared.
         """
         if epoch < self.warmup_epochs:
             return self.warmup_lr
         if self.schedule == "constant":
             return self.lr
-        return cosine(self.lr, epoch - self.warmup_epochs, self.epochs)
+        step = epoch - self.warmup_epochs
+        if self.schedule == SQUARED:
+            return self.lr * cosine(1.0, step, self.epochs) ** 2
+        return cosine(self.lr, step, self.epochs)
 
 
 def cosine(lr: float, step: int, steps: int) -> float:

@@ -3,7 +3,8 @@
 import pytest
 
 from softprompt.core.base.registry import DATASETS
-from softprompt.core.config.load import load_config
+from softprompt.core.config.load import load_config, settings
+from softprompt.core.config.yaml_files import flat_of
 
 
 @pytest.fixture
@@ -87,3 +88,23 @@ def test_every_protocol_config_is_of_its_classes(root):
         cfg = load_config(str(file))
         assert (cfg.DATASET.SUBSAMPLE_CLASSES, cfg.TEST.CLASSES) == ("all", ("all",)), file
         assert (cfg.DATASET.NAME == "imagenet") == file.stem.endswith("cross_dataset"), file
+
+
+@pytest.mark.parametrize(
+    ("today", "published", "changed"),
+    [
+        ("vit_b16", "vit_b16_published", {}),
+        (
+            "vit_b16_few_shot",
+            "vit_b16_published_few_shot",
+            {"DATALOADER.TRAIN_X.BATCH_SIZE": (128, 32)},
+        ),
+    ],
+)
+def test_kgcoop_as_published_has_another_schedule(root, today, published, changed):
+    ours, theirs = (
+        flat_of(settings(load_config(str(root / f"configs/kgcoop/{name}.yaml"))))
+        for name in (today, published)
+    )
+    differs = {key: (ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]}
+    assert differs == changed | {"OPTIM.LR_SCHEDULER": ("cosine", "cosine_squared")}
