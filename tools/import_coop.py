@@ -1,10 +1,11 @@
 """Turn a checkpoint of CoOp's code, or of those built on it, into a run; and its YAML into ours.
 
-Known are CoOp, CoCoOp, KgCoOp, ProGrad, MaPLe, IVLP, VPT, PromptSRC and ProMetaR. CHECKPOINT is a
-file such as output/.../prompt_learner/model.pth.tar-50, or the folder of the official run. It is
-read without running what is pickled in it. The flags and KEY VALUE pairs are those of the official
-command line, so it can be pasted behind CHECKPOINT; only --output-dir must name a new folder. What
-cannot be carried over is printed.
+Known are CoOp, CoCoOp, KgCoOp, ProGrad, MaPLe, IVLP, VPT, PromptSRC and ProMetaR; of ZeroshotCLIP
+and ZeroshotCLIP2, which have no checkpoint, the command of ours is printed. CHECKPOINT is a file
+such as output/.../prompt_learner/model.pth.tar-50, or the folder of the official run. It is read
+without running what is pickled in it. The flags and KEY VALUE pairs are those of the official
+command line, so it can be pasted behind CHECKPOINT; only --output-dir must name a new folder. That
+of a test names the checkpoint itself, as --model-dir. What cannot be carried over is printed.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import command, split_pairs
 
 EPILOG = """\
 examples:
@@ -21,6 +22,9 @@ examples:
     --output-dir RUN --trainer CoOp --config-file configs/trainers/CoOp/rn50.yaml \\
     --dataset-config-file configs/datasets/eurosat.yaml TRAINER.COOP.N_CTX 16 DATASET.NUM_SHOTS 16
   python tools/train.py --eval-only --model-dir RUN --root DATA
+  python tools/import_coop.py --trainer MaPLe --config-file official.yaml --output-dir RUN \\
+    --dataset-config-file configs/datasets/eurosat.yaml --model-dir output/eurosat/MaPLe/seed1 \\
+    --load-epoch 5 --eval-only DATASET.SUBSAMPLE_CLASSES new
   python tools/import_coop.py --config-only our.yaml --trainer MaPLe --config-file official.yaml \\
     DATASET.NAME EuroSAT
 
@@ -43,7 +47,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--backbone", help="MODEL.BACKBONE.NAME")
     parser.add_argument("--root", help="DATASET.ROOT, to be written to the run's configuration")
     parser.add_argument("--seed", type=int, help="SEED")
+    parser.add_argument("--transforms", nargs="+", default=[], help="INPUT.TRANSFORMS")
+    parser.add_argument("--model-dir", default="", metavar="CHECKPOINT", help="the same")
     parser.add_argument("--load-epoch", type=int, default=0, help="its epoch; default: the last")
+    parser.add_argument(
+        "--eval-only",
+        action="store_true",
+        help="the dataset and classes are those to test on, not those it was trained on",
+    )
     parser.add_argument(
         "--classnames",
         metavar="FILE",
@@ -54,9 +65,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config-only", metavar="FILE", help="write our YAML to FILE; there is no CHECKPOINT"
     )
+    idle = "accepted, without effect: the reason is printed"
+    for flag in ("--resume", "--head"):
+        parser.add_argument(flag, metavar="...", help=idle)
+    for flag in ("--source-domains", "--target-domains"):
+        parser.add_argument(flag, nargs="+", metavar="...", help=idle)
+    parser.add_argument("--no-train", action="store_true", help=idle)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    given = parser.parse_intermixed_args(arguments)
-    given.checkpoint = "" if given.config_only or not given.words else given.words.pop(0)
+    words, pairs = split_pairs(arguments)  # a flag of many words would take the pairs, too
+    given = parser.parse_intermixed_args(words)
+    given.checkpoint = given.model_dir
+    if given.words and not (given.config_only or given.model_dir):
+        given.checkpoint = given.words.pop(0)
+    given.words += pairs
     return given
 
 
@@ -66,7 +87,8 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.base.errors import UserError
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.plugins import import_built_in
-    from softprompt.core.coop.convert import OfficialCommand, import_config, import_run
+    from softprompt.core.coop.command import IDLE_FLAGS, OfficialCommand
+    from softprompt.core.coop.convert import import_config, import_run, log_zero_shot
 
     log_to_console()
     import_built_in()
@@ -77,12 +99,17 @@ def main(arguments: list[str]) -> int:
         given.backbone,
         given.root,
         given.seed,
+        tuple(given.transforms),
+        given.eval_only,
+        tuple(flag for flag in IDLE_FLAGS if getattr(given, flag)),
         tuple(given.words),
     )
     if given.config_only:
         import_config(command, Path(given.config_only))
     elif given.checkpoint:
         import_run(command, given.checkpoint, given.output_dir, given.load_epoch, given.classnames)
+    elif command.trainer:
+        log_zero_shot(command, given.output_dir)
     else:
         raise UserError("give the CHECKPOINT to import, or --config-only FILE; --help tells more")
     return 0

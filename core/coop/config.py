@@ -9,7 +9,16 @@ from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.registry import DATASETS
 from softprompt.core.config.options import node_name
 from softprompt.core.config.yaml_files import flat_of, read_yaml
-from softprompt.core.coop.defaults import BATCH_SIZE, BATCH_SIZES, DEFAULTS, FIXED, SHARED
+from softprompt.core.coop.defaults import (
+    BATCH_SIZE,
+    BATCH_SIZES,
+    DEFAULTS,
+    FIXED,
+    PASSED,
+    SHARED,
+    SHOTS,
+    ZERO_SHOT,
+)
 from softprompt.core.coop.settings import literal, node_of
 from softprompt.core.coop.translate import Official
 
@@ -57,8 +66,8 @@ UNREAD = re.compile(
     r"|DATASET\.(SOURCE_DOMAINS|TARGET_DOMAINS|NUM_LABELED|VAL_PERCENT|ALL_AS_UNLABELED"
     r"|STL10_FOLD|CIFAR_C_\w+)"
     r"|INPUT\.(CROP_PADDING|CUTOUT_\w+|GN_\w+|RANDAUGMENT_\w+|COLORJITTER_\w+|RGS_P|GB_\w+)"
-    r"|OPTIM(_VNET)?\.(RMSPROP_ALPHA|ADAM_BETA[12]|NEW_LAYERS|BASE_LR_MULT|STEPSIZE|GAMMA"
-    r"|WARMUP_MIN_LR)"
+    r"|OPTIM_VNET\.(ADAM_BETA[12]|STEPSIZE)"
+    r"|OPTIM(_VNET)?\.(RMSPROP_ALPHA|NEW_LAYERS|BASE_LR_MULT|GAMMA|WARMUP_MIN_LR)"
 )
 
 
@@ -119,10 +128,24 @@ def our_keys(setting: Official, keys: dict[str, Any]) -> tuple[dict[str, Any], l
     return ours, lines
 
 
+def lacking(method: str, keys: dict[str, Any]) -> list[str]:
+    """Return a line if the keys lack what all official scripts of the method pass."""
+    passed = PASSED.get(method, {}) | ({} if method in ZERO_SHOT else SHOTS)
+    missing = [f"{key} ({value})" for key, value in passed.items() if key not in keys]
+    if not missing:
+        return []
+    return [
+        f"the official scripts of {method} also pass {' and '.join(missing)}, which no YAML file "
+        "holds; without them the code's own defaults are taken"
+    ]
+
+
 def _of_setting(setting: Official) -> dict[str, Any]:
     """Return the keys of learner, trainer and optimizer."""
     optim = setting.optim
-    ours = {"PROMPT.NAME": setting.prompt, "TRAINER.NAME": setting.trainer}
+    ours: dict[str, Any] = {"PROMPT.NAME": setting.prompt, "TRAINER.NAME": setting.trainer}
+    if setting.method in ZERO_SHOT:
+        return ours | {"TEST.TEMPLATES": ZERO_SHOT[setting.method]}
     for node, name, options in (
         ("PROMPT", setting.prompt, setting.prompt_options),
         ("TRAINER", setting.trainer, setting.trainer_options),
@@ -135,6 +158,8 @@ def _of_setting(setting: Official) -> dict[str, Any]:
         "OPTIM.MOMENTUM": optim.momentum,
         "OPTIM.WEIGHT_DECAY": optim.weight_decay,
         "OPTIM.SGD_NESTEROV": optim.nesterov,
+        "OPTIM.ADAM_BETA1": optim.betas[0],
+        "OPTIM.ADAM_BETA2": optim.betas[1],
         "OPTIM.LR_SCHEDULER": optim.schedule,
         "OPTIM.MAX_EPOCH": optim.epochs,
         "OPTIM.WARMUP_EPOCH": optim.warmup_epochs,

@@ -3,68 +3,36 @@
 What cannot be carried over is logged.
 """
 
-from dataclasses import dataclass
+import shlex
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import log_to_file, logger
-from softprompt.core.config.load import load_config, paired
+from softprompt.core.config.load import load_config
+from softprompt.core.config.schema import defaults
+from softprompt.core.config.values import value_at
 from softprompt.core.config.yaml_files import tree_of
-from softprompt.core.coop.config import check_known, read_official
-from softprompt.core.coop.files import find_checkpoint
+from softprompt.core.coop.command import OfficialCommand
+from softprompt.core.coop.config import check_known, lacking, our_dataset
+from softprompt.core.coop.defaults import ZERO_SHOT
+from softprompt.core.coop.files import find_checkpoint, trained_subset
 from softprompt.core.coop.importing import (
     check_backbone,
     choose_method,
+    class_count,
     configuration,
     names_of_classes,
     read_prompts,
 )
 from softprompt.core.coop.outline import backbone_with, outline
 from softprompt.core.coop.reading import read_checkpoint
-from softprompt.core.coop.settings import literal
 from softprompt.core.coop.tensors import sort_names
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.checkpoint import prompt_header
 from softprompt.core.engine.run_folder import run_folder, write_config
-
-
-@dataclass(frozen=True)
-class OfficialCommand:
-    """The flags and KEY VALUE pairs of an official command line; "" and None: not given."""
-
-    config_file: str = ""  # the method's official YAML
-    dataset_config_file: str = ""
-    trainer: str = ""
-    backbone: str | None = None
-    root: str | None = None
-    seed: int | None = None
-    pairs: tuple[str, ...] = ()
-
-    def pair_values(self) -> dict[str, Any]:
-        """Return the pairs by key, their values read as the official code does."""
-        return {key: literal(text) for key, text in paired(self.pairs).items()}
-
-    def keys(self) -> dict[str, Any]:
-        """Return the value of every official key that files, flags and pairs set; later ones win.
-
-        Raises:
-            UserError: a file cannot be read, or the last pair lacks its value.
-        """
-        keys: dict[str, Any] = {}
-        for file in (self.dataset_config_file, self.config_file):
-            keys |= read_official(file) if file else {}
-        flags = {
-            "TRAINER.NAME": self.trainer or None,
-            "MODEL.BACKBONE.NAME": self.backbone,
-            "DATASET.ROOT": self.root,
-            "SEED": self.seed,
-        }
-        keys |= {key: value for key, value in flags.items() if value is not None}
-        return keys | self.pair_values()
 
 
 def import_run(
@@ -94,13 +62,21 @@ def import_run(
     check_known(method, command.pair_values())
     shapes = {name: value.shape for name, value in tensors.items()}
     keys["MODEL.BACKBONE.NAME"] = keys.get("MODEL.BACKBONE.NAME") or backbone_with(shapes)
+    tested = str(keys.get("DATASET.SUBSAMPLE_CLASSES", "all"))
+    elsewhere = False
+    if command.eval_only:
+        dataset = our_dataset(str(keys.get("DATASET.NAME", "")))
+        subset = trained_subset(dataset, command.root or "", class_count(shapes), tested)
+        keys["DATASET.SUBSAMPLE_CLASSES"], elsewhere = subset or tested, not subset
     names = sort_names(method, tensors)
     trained = {ours: tensors[theirs] for ours, theirs in names.trained.items()}
     ours, lines = configuration(method, keys, bool(command.config_file), trained, epoch)
     cfg = load_config(flags=ours | {"OUTPUT_DIR": output_dir})
     backbone = cfg.MODEL.BACKBONE.NAME
     check_backbone(backbone, tensors, file)
-    classnames = names_of_classes(cfg, shapes, classnames_file or "", command.root or "")
+    classnames = names_of_classes(
+        cfg, shapes, classnames_file or "", command.root or "", elsewhere=elsewhere
+    )
     learner = build_learner(cfg, outline(backbone), classnames)
     prompts = read_prompts(tensors, names.trained, learner, file)
 
@@ -121,11 +97,20 @@ def import_run(
             f"NOT KNOWN, so left out: {_abbreviated(names.unknown)}; the official result may differ"
         )
     _log_left_out(lines, command, method)
-    if not classnames:
+    for line in lacking(method, keys) if command.config_file else ():
+        logger.info(line)
+    if elsewhere and not classnames:
+        logger.info(
+            f"no class names are recorded: it was trained on {class_count(shapes)} classes, so not "
+            f"on {cfg.DATASET.NAME}"
+        )
+    elif not classnames:
         logger.info("no class names are recorded: the checkpoint has none, and no dataset was here")
+    other = tested != cfg.DATASET.SUBSAMPLE_CLASSES
     logger.info(
         f"written to {folder}; evaluate it with python tools/train.py --eval-only "
-        f"--model-dir {folder}{'' if command.root else ' --root DATA'}"
+        f"--model-dir {shlex.quote(str(folder))}{'' if command.root else ' --root DATA'}"
+        + (f" DATASET.SUBSAMPLE_CLASSES {tested}" if command.eval_only and other else "")
     )
     logger.removeHandler(handler)
     handler.close()
@@ -155,13 +140,42 @@ def import_config(command: OfficialCommand, file: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}") from None
     _log_left_out(lines, command, f"{method}{', ' + how if how else ''}")
-    logger.info(f"written to {file}; train with python tools/train.py --config-file {file}")
+    for line in lacking(method, keys) if command.config_file else ():
+        logger.info(line)
+    evaluate = "evaluate with python tools/train.py --eval-only"
+    what = evaluate if method in ZERO_SHOT else "train with python tools/train.py"
+    logger.info(f"written to {file}; {what} --config-file {shlex.quote(str(file))}")
+
+
+def log_zero_shot(command: OfficialCommand, output_dir: str = "") -> None:
+    """Log the command of ours that evaluates what an official zero-shot trainer does.
+
+    Raises:
+        UserError: it names another trainer, or a setting has no counterpart here.
+    """
+    keys = command.keys()
+    method, how = choose_method(keys.get("TRAINER.NAME", ""), {}, keys, [])
+    if method not in ZERO_SHOT:
+        raise UserError(
+            f"{method} has trained prompts: give the CHECKPOINT or --model-dir that holds them, or "
+            "--config-only FILE"
+        )
+    check_known(method, command.pair_values())
+    ours, lines = configuration(method, keys, bool(command.config_file), {}, None)
+    cfg, usual = load_config(flags=ours), defaults()
+    _log_left_out(lines, command, f"{method}{', ' + how if how else ''}")
+    words = ["python", "tools/train.py", "--eval-only"]
+    words += ["--output-dir", output_dir] if output_dir else []
+    for key in sorted(ours):
+        if value_at(cfg, key) != value_at(usual, key):
+            words += [key, str(value_at(cfg, key))]
+    logger.info(f"{method} is the row 'zero-shot CLIP' of: {shlex.join(words)}")
 
 
 def _log_left_out(lines: list[str], command: OfficialCommand, method: str) -> None:
     if not command.config_file:
         logger.info(f"no --config-file: what is not given is as in the usual YAML of {method}")
-    for line in lines:
+    for line in [*command.idle_lines(), *lines]:
         logger.info(f"not carried over: {line}")
 
 

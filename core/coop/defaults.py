@@ -66,15 +66,30 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "VNET_WARMUP_EPOCH": 1,
         "VNET_WARMUP_CONS_LR": 1e-6,
     },
+    # Trainers that train nothing; their YAML file is one of CoOp's.
+    "ZeroshotCLIP": {"LR": 0.002},
+    "ZeroshotCLIP2": {"LR": 0.002},
 }
+ZERO_SHOT = {"ZeroshotCLIP": "coop", "ZeroshotCLIP2": "select"}  # with the preset of its sentences
+# What all official scripts pass, and no YAML file holds: a method's weights, and the shots.
+PASSED: dict[str, dict[str, str]] = {
+    "KgCoOp": {"TRAINER.COOP.W": "8.0"},
+    "ProGrad": {"LOSS.LAMBDA": "1.0, or 0.8 with many shots"},
+}
+SHOTS = {"DATASET.NUM_SHOTS": "16, or 1 to 16"}
 # The node under TRAINER that holds a method's keys, unless it has the method's own name.
 NODES = {"ProGrad": "COOP", "KgCoOp": "COOP"}
 SHARED: dict[str, Any] = {"MAX_EPOCH": 10, "WARMUP_EPOCH": 1, "WARMUP_CONS_LR": 1e-5}
+SHARED |= {"NAME": "sgd", "ADAM_BETA1": 0.9, "ADAM_BETA2": 0.999}
+SHARED |= {"LR_SCHEDULER": "cosine", "STEPSIZE": (-1,)}
 SHARED |= {"MOMENTUM": 0.9, "WEIGHT_DECAY": 5e-4, "SGD_NESTEROV": False}
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "cosine_squared", "constant")
+STEPS = ("single_step", "multi_step")  # constant where they take no step before the last epoch
 # Values that all official runs share; others have no counterpart here.
 FIXED: dict[str, Any] = {
-    "OPTIM.NAME": "sgd",
-    "OPTIM.LR_SCHEDULER": "cosine",
+    "OPTIM_VNET.NAME": "sgd",
+    "OPTIM_VNET.LR_SCHEDULER": "cosine",
     "OPTIM.WARMUP_TYPE": "constant",
     "OPTIM.WARMUP_RECOUNT": True,
     "OPTIM.SGD_DAMPNING": 0,
@@ -85,7 +100,7 @@ FIXED: dict[str, Any] = {
 # Keys without effect on the method and its numbers in a replay.
 IDLE = re.compile(
     r"(DATALOADER|INPUT|DATASET|TRAIN|TEST|MODEL)\..*|VERBOSE|OUTPUT_DIR|SEED|USE_CUDA|VERSION"
-    r"|.*\.PREC|RESUME|OPTIM(_VNET)?\.(STEPSIZE|GAMMA)|TRAINER\.NAME"
+    r"|.*\.PREC|RESUME|OPTIM_VNET\.STEPSIZE|OPTIM(_VNET)?\.GAMMA|TRAINER\.NAME"
 )
 # The batch size that each official YAML sets.
 BATCH_SIZES = {"CoOp": 32, "CoCoOp": 1, "ProGrad": 32, "KgCoOp": 128}

@@ -138,8 +138,24 @@ def read_prompts(
     return {name: tensors[names[name]].read() for name in sorted(names)}
 
 
+def class_count(shapes: dict[str, tuple[int, ...]]) -> int | None:
+    """Return the number of classes that a checkpoint was trained on, None if it does not tell.
+
+    Args:
+        shapes: of its tensors by official name.
+    """
+    context = shapes.get("ctx", ())
+    prefix = shapes.get("token_prefix", shapes.get("prompt_learner.token_prefix"))
+    return context[0] if len(context) == 3 else prefix[0] if prefix else None
+
+
 def names_of_classes(
-    cfg: CfgNode, shapes: dict[str, tuple[int, ...]], file: str, root: str
+    cfg: CfgNode,
+    shapes: dict[str, tuple[int, ...]],
+    file: str,
+    root: str,
+    *,
+    elsewhere: bool = False,
 ) -> tuple[str, ...]:
     """Return the class names of an official run, () if they are unknown and not needed.
 
@@ -147,20 +163,19 @@ def names_of_classes(
         shapes: of the checkpoint's tensors by official name.
         file: a list of the names, one per line, or "".
         root: the folder that holds all datasets, or "".
+        elsewhere: it was trained on another dataset than the configuration's.
 
     Raises:
         UserError: their number is not the checkpoint's, or they are unknown and the context is
             class-specific.
     """
     subset, dataset = cfg.DATASET.SUBSAMPLE_CLASSES, cfg.DATASET.NAME
-    context = shapes.get("ctx", ())
-    prefix = shapes.get("token_prefix", shapes.get("prompt_learner.token_prefix"))
-    count = context[0] if len(context) == 3 else prefix[0] if prefix else None
+    count, class_specific = class_count(shapes), len(shapes.get("ctx", ())) == 3
     if file:
         names = tuple(read_lines(Path(file).expanduser()))
     else:
-        names = classnames_of(dataset, root, subset)
-    if not names and len(context) == 3:
+        names = () if elsewhere else classnames_of(dataset, root, subset)
+    if not names and class_specific:
         raise UserError(
             f"the context is class-specific, for {count} classes whose names are not known; give "
             "--root DATA, the folder of the dataset it was trained on, or --classnames FILE"

@@ -5,12 +5,9 @@ import re
 from typing import Any
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.coop.defaults import DEFAULTS, FIXED, IDLE, NODES, PHRASE, SHARED
+from softprompt.core.coop.defaults import DEFAULTS, NODES, PHRASE, SHARED
 from softprompt.core.coop.translate import Official, translated
-
-
-class NoCounterpart(UserError):
-    """An official key or value that has no meaning here."""
+from softprompt.core.coop.values import NoCounterpart, enter, settle_schedule
 
 
 def from_command_line(
@@ -31,7 +28,8 @@ def from_command_line(
     method = method_named(flags.get("trainer", ""))
     values = SHARED | DEFAULTS[method] | _from_file_name(method, flags.get("config-file", ""))
     for key, text in keys.items():
-        _enter(values, key, literal(text), node_of(method))
+        enter(values, key, literal(text), node_of(method))
+    settle_schedule(values)
     dataset = flags.get("dataset-config-file", "").rsplit("/", 1)[-1].removesuffix(".yaml")
     return translated(method, values, dataset, text_layers, image_layers)
 
@@ -65,6 +63,11 @@ def from_keys(
         if method == "KgCoOp" and held["N_CTX"] != len(PHRASE.split()):
             values["CTX_INIT"] = False  # with it there would be four
     lines += _entered(values, keys, method)
+    try:
+        settle_schedule(values)
+    except NoCounterpart as error:
+        lines.append(str(error))
+        values["LR_SCHEDULER"] = SHARED["LR_SCHEDULER"]
     return translated(method, values, dataset, text_layers, image_layers), lines
 
 
@@ -72,7 +75,7 @@ def _entered(values: dict[str, Any], keys: dict[str, Any], method: str) -> list[
     lines = []
     for key, value in keys.items():
         try:
-            _enter(values, key, value, node_of(method))
+            enter(values, key, value, node_of(method))
         except NoCounterpart as error:
             lines.append(str(error))
     return lines
@@ -146,43 +149,3 @@ def _from_file_name(method: str, file: str) -> dict[str, Any]:
     if epochs:
         found["MAX_EPOCH"] = int(epochs[1])
     return found
-
-
-def _enter(values: dict[str, Any], key: str, value: Any, node: str) -> None:
-    """Set an official key in ``values``; raise ``NoCounterpart`` if it has none."""
-    short = key.rsplit(".", 1)[-1]
-    plain = key.replace("OPTIM_VNET.", "OPTIM.")
-    if key in FIXED or plain in FIXED:
-        wanted = FIXED.get(key, FIXED.get(plain))
-        if value != wanted:
-            raise NoCounterpart(
-                f"the official {key} {value!r} has no counterpart here, only {wanted!r}"
-            )
-        return
-    if IDLE.fullmatch(key):
-        return
-    if key == "OPTIM_VNET.MAX_EPOCH":
-        return  # its schedule is never stepped
-    if key.startswith("TRAINER.") and key.split(".")[1] != node:
-        return  # another method's
-    name = f"VNET_{short}" if key.startswith("OPTIM_VNET.") else short
-    if not key.startswith(("OPTIM.", "OPTIM_VNET.", "TRAINER.")):
-        name = key  # LOSS.LAMBDA, LOSS.T
-    if name not in values:
-        raise NoCounterpart(f"the official key {key} has no counterpart here")
-    values[name] = _checked(key, value, values[name])
-
-
-def _checked(key: str, value: Any, default: Any) -> Any:
-    """Return ``value``; raise ``UserError`` unless it has its default's type."""
-    if key.endswith(".CTX_INIT"):  # a bool in ProGrad's and KgCoOp's code
-        kinds, wanted = (str, bool, type(None)), "words, True or False"
-    elif isinstance(default, bool):
-        kinds, wanted = (bool,), "True or False"
-    elif isinstance(default, str):
-        kinds, wanted = (str,), "text"
-    else:
-        kinds, wanted = (int, float), "a number"
-    if not isinstance(value, kinds) or isinstance(value, bool) and bool not in kinds:
-        raise UserError(f"the official {key} is {value!r}, but takes {wanted}")
-    return value

@@ -5,7 +5,7 @@ from typing import Any
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.registry import DATASETS
-from softprompt.core.coop.defaults import PHRASE
+from softprompt.core.coop.defaults import PHRASE, ZERO_SHOT
 from softprompt.core.engine.optim import Optim
 from softprompt.core.prompts.templates import PHOTO
 
@@ -37,6 +37,9 @@ def translated(
         UserError: with these values the official code does something without counterpart here.
     """
     optim = Optim(
+        name=v["NAME"],
+        schedule=v["LR_SCHEDULER"],
+        betas=(float(v["ADAM_BETA1"]), float(v["ADAM_BETA2"])),
         lr=float(v["LR"]),
         momentum=float(v["MOMENTUM"]),
         weight_decay=float(v["WEIGHT_DECAY"]),
@@ -45,6 +48,8 @@ def translated(
         warmup_epochs=max(0, int(v["WARMUP_EPOCH"])),
         warmup_lr=float(v["WARMUP_CONS_LR"]),
     )
+    if method in ZERO_SHOT:
+        return Official(method, "zeroshot", {}, optim=optim)
     phrase = _phrase(method, v["CTX_INIT"], dataset)
     if method in ("CoOp", "CoCoOp", "ProGrad", "KgCoOp"):
         # ProGrad's code base, which says True, puts the sentence at the end of N_CTX vectors.

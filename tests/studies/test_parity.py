@@ -88,7 +88,7 @@ def test_the_command_prints_the_worst_error_of_each_kind(tool, capsys):
         (lambda r: r["eval_logits_final"][3].reverse(), 1),
         (lambda r: r["official_config"].extend(["TRAINER.COOP.N_CTX", "8"]), 2),
         (lambda r: r["official_config"].extend(["--trainer", "TaskRes"]), 2),
-        (lambda r: r["official_config"].extend(["OPTIM.NAME", "adam"]), 2),
+        (lambda r: r["official_config"].extend(["OPTIM.NAME", "radam"]), 2),
         (lambda r: r.pop("steps"), 2),
     ],
 )
