@@ -104,6 +104,28 @@ def test_a_wrong_record_is_noticed(change, code, tool, tmp_path, capsys):
         assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["CoOp", *(pytest.param(n, marks=pytest.mark.slow) for n in RECORDS if n != "CoOp")]
+)
+def test_without_tolerance_every_error_of_an_official_run_is_its_rounding(name, tool, capsys):
+    assert tool.main([str(GOLDEN / f"{name}.json"), "--tolerance", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "<-- rounding: the replay's precision moves it by " in said
+    assert "too large" not in said
+
+
+def test_a_small_difference_is_no_rounding(tool, tmp_path, capsys):
+    changed = record("CoOp")
+    for step in changed["steps"]:
+        step["loss_summary"]["loss"] *= 1 + 2e-5
+    file = tmp_path / "changed.json"
+    file.write_text(json.dumps(changed))
+    assert tool.main([str(file), "--tolerance", "1e-5"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "too large" in line]
+    assert line.startswith("loss ")
+    assert tool.main([str(file), "--tolerance", "-1"]) == 2
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_in_double_only_the_records_rounding_is_left(name, tool):
     assert tool.main([str(GOLDEN / f"{name}.json")]) == 0

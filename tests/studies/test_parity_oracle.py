@@ -12,7 +12,7 @@ import pytest
 import torch
 from plain_runs import PlainRun
 
-from softprompt.core.studies.parity import TOLERANCE, replay
+from softprompt.core.studies.parity import TOLERANCE, examine, replay
 from softprompt.core.studies.recipe import load_recipe
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -218,6 +218,25 @@ def test_the_tool_takes_a_record_and_its_recipe(load_tool, tmp_path, capsys):
     assert parity.main([str(kept), "--recipe", str(recipe)]) == 0
     assert parity.main([str(kept)]) == 2  # the default recipe has other widths
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", ["0.05", "0.5", "3.0"])
+def test_rounding_that_large_rates_magnify_is_no_difference(rate, monkeypatch):
+    """The plain code in float32, as official code runs; in float64 it agrees to 1e-8, see above."""
+    method, file, pairs, setting = SETTINGS["several query images, large rates"]
+    changed = setting | {"adapt_lr": float(rate)}
+    torch.set_default_dtype(torch.float32)
+    with monkeypatch.context() as single:
+        single.setattr(torch.Tensor, "double", torch.Tensor.float)
+        record, recipe = recorded(method, file, pairs.replace("0.05", rate), **changed)
+    found = examine(record, recipe)
+    assert max(each.error for each in found.values()) > TOLERANCE
+    assert not any(each.differs(TOLERANCE) for each in found.values()), found
+
+    other = pairs.replace("0.05", str(float(rate) / 2))
+    record["official_config"] += other.split()
+    assert any(each.differs(TOLERANCE) for each in examine(record, recipe).values())
 
 
 @pytest.mark.slow
