@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from softprompt.core.base.blame import blaming_plugins
 from softprompt.core.base.errors import UserError
 
 Main = Callable[[list[str]], int]
@@ -21,8 +22,9 @@ TRUST = "import the code that a run's own settings name in PLUGINS"  # help of -
 def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     """Return a decorator for a tool's ``main(arguments) -> exit code``.
 
-    A ``UserError`` is printed in one line and exits with 2, Ctrl-C prints ``interrupted`` and exits
-    with 130. A reader that closes the pipe early, such as ``head``, causes no message.
+    A ``UserError`` is printed in one line and exits with 2, or with 1 if a plugin's code failed;
+    Ctrl-C prints ``interrupted`` and exits with 130. A reader that closes the pipe early, such as
+    ``head``, causes no message.
     """
 
     def decorate(main: Main) -> Main:
@@ -31,7 +33,8 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
             # Such a picture is an error here, so Pillow need not warn of it.
             warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
             try:
-                return main(arguments)
+                with blaming_plugins():
+                    return main(arguments)
             except KeyboardInterrupt:
                 print(interrupted, file=sys.stderr)
                 return 130
@@ -41,7 +44,7 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
                 return 1
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
-                return 2
+                return error.exit_code
 
         return run
 

@@ -4,7 +4,15 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; the commands print its one line and exit with code 2."""
+    """A mistake that the user can mend; the commands print its one line and exit with its code."""
+
+    exit_code = 2
+
+
+class PluginError(UserError):
+    """An error inside a method of a plugin, which only its author can mend."""
+
+    exit_code = 1
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -15,7 +23,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return the first line of an error's message, shortened, or the name of its type."""
     lines = str(error).strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__

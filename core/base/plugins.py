@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, reason
 
 BUILT_IN = ("softprompt.core.prompts", "softprompt.trainers", "softprompt.datasets")
 ENTRY_POINTS = "softprompt.plugins"
+PREFIX = "softprompt_plugin_"  # of the module names of files
 
 
 def import_built_in() -> None:
@@ -29,10 +30,10 @@ def import_built_in() -> None:
             entry.load()
         except UserError:
             raise
-        except Exception as error:  # a broken package must be named, whatever it raises
+        except (Exception, SystemExit) as error:  # a broken package must be named
             raise UserError(
                 f"the installed plugin {entry.name!r} ({entry.value}) cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"{_why(error)}"
             ) from error
 
 
@@ -55,12 +56,22 @@ def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> list[s
                 names.append(plugin)
         except UserError:
             raise
-        except Exception as error:  # whatever a plugin raises, the user must learn which one
+        except (Exception, SystemExit) as error:  # whatever it raises, the user must learn which
             raise UserError(
-                f"PLUGINS names {plugin!r}, which cannot be imported: "
-                f"{type(error).__name__}: {error}"
+                f"PLUGINS names {plugin!r}, which cannot be imported: {_why(error)}"
             ) from error
     return names
+
+
+def _why(error: BaseException) -> str:
+    """Return an error of an import in one line, with the last line of a file that it came by."""
+    places, traceback = [], error.__traceback__
+    while traceback:
+        if traceback.tb_frame.f_code.co_name == "<module>":
+            file = Path(traceback.tb_frame.f_code.co_filename).name
+            places.append(f" ({file}, line {traceback.tb_lineno})")
+        traceback = traceback.tb_next
+    return f"{type(error).__name__}: {reason(error)}{places[-1] if places else ''}"
 
 
 def _import_file(plugin: str, folder: Path | None) -> str:
@@ -72,7 +83,7 @@ def _import_file(plugin: str, folder: Path | None) -> str:
         looked = " and ".join(str(place.absolute()) for place in places)
         raise UserError(f"PLUGINS names {plugin!r}, but there is no such file; looked at {looked}")
     found = plugin if given.is_file() else str(file)
-    name = f"softprompt_plugin_{file.stem}"
+    name = f"{PREFIX}{file.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and Path(loaded.__file__ or "") == file:
         return found

@@ -17,28 +17,38 @@ def normalized(name: str) -> str:
 class Registry:
     """A table of classes by name, each constructed as ``cls(*arguments, **options)``."""
 
-    def __init__(self, kind: str, arguments: tuple[str, ...]):
+    def __init__(self, kind: str, arguments: tuple[str, ...], base: str = ""):
         """Start an empty table.
 
         Args:
             kind: what messages call such a class.
             arguments: names of the positional arguments, which all of its classes take.
+            base: module and name of the class that they derive from; "": any.
         """
         self.kind = kind
         self.arguments = arguments
+        self.base = base
         self._classes: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Class], Class]:
         """Return the class decorator that enters a class under ``name``.
 
         Raises:
-            UserError: the name is taken, or the class cannot be constructed as its kind is.
+            UserError: the name is empty or taken, or what is registered is no class, cannot be
+                constructed as its kind is, or does not derive from the table's base class.
         """
         if not isinstance(name, str):
             raise TypeError(f"write @register('name') for a {self.kind}, not @register alone")
         key = normalized(name)
+        if not key:
+            raise UserError(f"a {self.kind} is registered under the empty name {name!r}")
 
         def enter(cls: Class) -> Class:
+            if not isinstance(cls, type):
+                raise UserError(
+                    f"what is registered as the {self.kind} {key!r} is no class, but {cls!r}; put "
+                    f"@register({name!r}) above a class"
+                )
             there = self._classes.get(key)
             if there is not None:
                 raise UserError(
@@ -46,6 +56,7 @@ class Registry:
                     f"by {place(there)} and by {place(cls)}"
                 )
             self._check_signature(cls, key)
+            self._check_base(cls, key)
             self._classes[key] = cls
             return cls
 
@@ -87,6 +98,15 @@ class Registry:
                 "follows the * are its options with their defaults"
             ) from None
 
+    def _check_base(self, cls: type, key: str) -> None:
+        """Raise ``UserError`` unless the class derives from the table's base class."""
+        if self.base and not any(f"{c.__module__}.{c.__name__}" == self.base for c in cls.__mro__):
+            name = self.base.rpartition(".")[2]
+            raise UserError(
+                f"the {self.kind} {key!r}, {place(cls)}, does not derive from {name}; write "
+                f"class {cls.__name__}({name}), with from softprompt.core import {name}"
+            )
+
 
 def place(cls: type) -> str:
     """Return where a class is defined: module, name and file."""
@@ -97,6 +117,15 @@ def place(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}" + (f" ({file})" if file else "")
 
 
-DATASETS = Registry("dataset", ("root",))  # Dataset; root: the folder that holds all datasets
-PROMPT_LEARNERS = Registry("prompt learner", ("clip", "classnames"))  # PromptLearner
-TRAINERS = Registry("trainer", ("model",))  # Trainer; model: a PromptedCLIP
+def is_built_in(cls: type) -> bool:
+    """Return whether a class comes with this package."""
+    return cls.__module__.partition(".")[0] == "softprompt"
+
+
+# Dataset; root: the folder that holds all datasets
+DATASETS = Registry("dataset", ("root",), "softprompt.core.data.dataset.Dataset")
+PROMPT_LEARNERS = Registry(
+    "prompt learner", ("clip", "classnames"), "softprompt.core.prompts.base.PromptLearner"
+)
+# Trainer; model: a PromptedCLIP
+TRAINERS = Registry("trainer", ("model",), "softprompt.core.engine.trainer.Trainer")

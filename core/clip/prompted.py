@@ -1,6 +1,7 @@
 """The frozen CLIP and a prompt learner, joined into a classifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import is_built_in, place
 from softprompt.core.clip.fast.store import FeatureStore
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.images import Images, as_images
@@ -52,9 +54,10 @@ class PromptedCLIP(nn.Module):
         self.templates = templates or {}
         self.store = store
         self.learner = learner.for_classes(self.classnames)
-        self.sentences = clip.sentences(
-            self.classnames, learner.template, learner.n_context, learner.position
-        )
+        with _named_in_errors(learner):
+            self.sentences = clip.sentences(
+                self.classnames, learner.template, learner.n_context, learner.position
+            )
 
     if TYPE_CHECKING:  # a module's call is ``Any`` to editors
 
@@ -73,17 +76,22 @@ class PromptedCLIP(nn.Module):
     def encode(
         self, images: Tensor | Images, params: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return image and text features as the towers give them, not normalized."""
-        images = as_images(images)
-        if not self.learner.conditional:
-            prompts = self.prompts(params)
-            return self.encode_image(images, prompts), self.encode_text(prompts)
-        with torch.no_grad():
-            image = self.clip.unprompted(images)
-        prompts = self.prompts(params, F.normalize(image, dim=-1))
-        if prompts.prompts_image:
-            image = self.encode_image(images, prompts)
-        return image, self.encode_text(prompts)
+        """Return image and text features as the towers give them, not normalized.
+
+        Raises:
+            UserError: the prompts do not fit the towers.
+        """
+        with _named_in_errors(self.learner):
+            images = as_images(images)
+            if not self.learner.conditional:
+                prompts = self.prompts(params)
+                return self.encode_image(images, prompts), self.encode_text(prompts)
+            with torch.no_grad():
+                image = self.clip.unprompted(images)
+            prompts = self.prompts(params, F.normalize(image, dim=-1))
+            if prompts.prompts_image:
+                image = self.encode_image(images, prompts)
+            return image, self.encode_text(prompts)
 
     def encode_image(self, images: Images, prompts: Prompts) -> Tensor:
         """Return image features ``(batch, dim)``, not normalized."""
@@ -152,13 +160,13 @@ def check_classes(
     learner: PromptLearner, clip: FrozenCLIP, trained: Sequence[str], classnames: Sequence[str]
 ) -> None:
     """Raise ``UserError`` if a learner for some class names cannot be used with others."""
-    name, used = type(learner).__name__, learner.for_classes(classnames)
+    name, used = place(type(learner)), learner.for_classes(classnames)
     if not isinstance(used, PromptLearner):
-        raise UserError(f"{name}.for_classes() returned {used!r}; return self or another learner")
+        raise UserError(f"{name}: for_classes() returned {used!r}; return self or another learner")
     same = tuple(classnames) == tuple(trained)
     if same and used is not learner:
         raise UserError(
-            f"{name}.for_classes() returned another learner for the very class names that it was "
+            f"{name}: for_classes() returned another learner for the very class names that it was "
             "constructed with; let it return self for them, or another one is trained than tested"
         )
     if used is learner and not same and example_prompts(learner, clip).by_class:
@@ -169,10 +177,28 @@ def check_classes(
         )
 
 
+@contextmanager
+def _named_in_errors(learner: PromptLearner) -> Iterator[None]:
+    """Let errors begin with the class and file of a learner that does not come with the package."""
+    try:
+        yield
+    except UserError as error:
+        where = place(type(learner))
+        if is_built_in(type(learner)) or str(error).startswith(where):
+            raise
+        raise UserError(f"{where}: {error}") from error
+
+
 def _checked(prompts: object, learner: PromptLearner) -> Prompts:
     if not isinstance(prompts, Prompts):
         raise UserError(
-            f"{type(learner).__name__}.forward() returned {type(prompts).__name__}; "
-            "it returns Prompts, such as Prompts(text=self.context)"
+            f"{place(type(learner))}: {type(learner).__name__}.forward() returned "
+            f"{type(prompts).__name__}; it returns Prompts, such as Prompts(text=self.context)"
+        )
+    other = next((v for v in prompts.vectors if not isinstance(v, Tensor)), None)
+    if other is not None:
+        raise UserError(
+            f"{place(type(learner))}: {type(learner).__name__}.forward() returned Prompts of "
+            f"{type(other).__name__}; they hold tensors, such as Prompts(text=self.context)"
         )
     return prompts

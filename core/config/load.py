@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.plugins import import_built_in, import_plugins
-from softprompt.core.base.registry import DATASETS, Registry, normalized
+from softprompt.core.base.registry import DATASETS, Registry, normalized, place
 from softprompt.core.config.options import COMPONENTS, node_name, option_node
 from softprompt.core.config.saved import SavedSettings
 from softprompt.core.config.schema import LATER, NOT_HASHED, check_values, defaults
@@ -80,7 +80,13 @@ def configure(
 
     for component, registry in components.items():
         for name in registry.names():
-            cfg[component][node_name(name)] = option_node(registry[name])
+            node = node_name(name)
+            if node in cfg[component]:
+                raise UserError(
+                    f"the {registry.kind} {name!r}, {place(registry[name])}, has the name of the "
+                    f"setting {component}.{node}; register it under another one"
+                )
+            cfg[component][node] = option_node(registry[name])
     for layer in _applicable(layers):
         _merge(cfg, layer.settings, "", layer.file)
     cfg.PLUGINS = tuple(dict.fromkeys(imported))

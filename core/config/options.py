@@ -20,6 +20,7 @@ COMPONENTS: dict[str, Registry] = {
     "PROMPT": PROMPT_LEARNERS,
     "TRAINER": TRAINERS,
 }
+VALUES = (bool, int, float, str, tuple, list, dict, type(None))  # what yacs takes
 LINK = re.compile(r"[,:]?\s*(https?://[^\s,;)]*[^\s,;:).])")
 
 
@@ -42,6 +43,12 @@ def options_of(owner: Callable) -> dict[str, Any]:
             raise UserError(
                 f"{owner.__module__}.{owner.__qualname__}: the option {parameter.name!r} needs a "
                 "default, because every option of a registered class can be left out"
+            )
+        if not isinstance(parameter.default, VALUES):
+            raise UserError(
+                f"{owner.__module__}.{owner.__qualname__}: the option {parameter.name!r} has the "
+                f"default {parameter.default!r}, which no configuration can hold; it must be a "
+                "number, text, True or False, or a tuple of such"
             )
         options[parameter.name] = parameter.default
     return options

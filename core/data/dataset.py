@@ -8,6 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.registry import place
 from softprompt.core.data.layout import elsewhere, folder_elsewhere
 from softprompt.core.data.pictures import FileReader, file_names
 from softprompt.core.data.sources import SOURCES
@@ -78,7 +79,10 @@ class Dataset:
 
     def splits(self) -> Splits:
         """Return the items of "train", "val" and "test", each in its published order."""
-        raise TypeError(f"{type(self).__name__} does not define splits()")
+        raise UserError(
+            f"{place(type(self))} does not define splits(), which returns lists of "
+            "Item(path, label) by 'train', 'val' and 'test'"
+        )
 
     def listed(self) -> Splits:
         """Return ``splits()`` without checking that the pictures exist, where that is cheaper."""
@@ -135,26 +139,34 @@ def check_inside(image_dir: Path, paths: Iterable[str], named_by: Path) -> None:
 
 
 def check_splits(dataset: Dataset, splits: Splits) -> Splits:
-    """Return what ``splits()`` of a dataset returned, if it is of that form.
+    """Return what ``splits()`` of a dataset returned, if it is of that form; "val" may be missing.
 
     Raises:
         UserError: it is none, or an item has no label of a class.
     """
-    source, count = f"{type(dataset).__name__}.splits()", len(dataset.classnames)
+    source, count = f"{place(type(dataset))}: splits()", len(dataset.classnames)
+    form = "lists of Item(path, label) by 'train', 'val' and 'test'"
     if not isinstance(splits, dict):
+        raise UserError(f"{source} returned {type(splits).__name__}; it returns {form}")
+    lacking = [split for split in ("train", "test") if split not in splits]
+    if lacking:
         raise UserError(
-            f"{source} returned {type(splits).__name__}; it returns lists of Item(path, label) "
-            "by 'train', 'val' and 'test'"
+            f"{source} returned {list(splits)}, without {lacking[0]!r}; it returns {form}"
         )
     labels = set(range(count))
     for split, items in splits.items():
+        if not isinstance(items, list | tuple):
+            raise UserError(
+                f"{source} returned {type(items).__name__} for {split!r}; it returns {form}"
+            )
         for item in items:
-            if getattr(item, "label", None) not in labels:
+            path, label = getattr(item, "path", None), getattr(item, "label", None)
+            if label not in labels or not isinstance(path, str):
                 raise UserError(
-                    f"{source} has {item!r} in {split!r}; it holds Item(path, label) with a label "
-                    f"from 0 to {count - 1}, the place of the class in classnames"
+                    f"{source} has {item!r} in {split!r}; it holds Item(path, label) with a text "
+                    f"and a label from 0 to {count - 1}, the place of the class in classnames"
                 )
-    return splits
+    return {"val": [], **splits} if "val" not in splits else splits
 
 
 def check_files(image_dir: Path, items: Iterable[Item], named_by: Path) -> None:

@@ -5,9 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from softprompt.core.base import parallel
 from softprompt.core.base.log import logger
+from softprompt.core.base.registry import place
 from softprompt.core.base.seeding import derive
 from softprompt.core.data.batches import Batches
 from softprompt.core.data.stored import FixedViews
@@ -17,6 +19,10 @@ from softprompt.core.engine.recorder import Recorder, check_finite
 from softprompt.core.engine.trainer import Trainer, check_terms
 
 ADVICE = "the last good epoch is saved; a smaller OPTIM.LR or MODEL.PRECISION fp32 may help"
+UNCHANGED = (
+    "no trained tensor changed in the first epoch, under {} at the rate {:g}; a step() of its own "
+    "must call self.update(self.gradients(loss))"
+)
 
 
 def fit(
@@ -55,6 +61,7 @@ def fit(
     count, learner = len(batches), trainer.model.learner
     every = min(max(1, print_every), count)
     reach = Reach(trainer) if start == 0 else None  # until the prompts' first step is judged
+    untrained = {n: p.detach().clone() for n, p in trainer.model.params().items()}
     with Recorder(folder, epochs * count, start=start * count) as recorder:
         for epoch in range(start, epochs):
             began = time.perf_counter()
@@ -66,9 +73,7 @@ def fit(
                     logged = trainer.step(batch)
                 check_terms(trainer, "step", logged)
                 if reach and reach.stepped:
-                    trainer.warnings += reach.warnings()
-                    for warning in trainer.warnings:
-                        logger.warning(warning)
+                    _warn(trainer, reach.warnings())
                     reach = None
                 terms = {name: value.item() for name, value in logged.items()}
                 check_finite(terms, where, ADVICE)
@@ -78,12 +83,24 @@ def fit(
                     done = f"epoch [{epoch + 1}/{epochs}] batch [{index + 1}/{count}]"
                     recorder.log_progress(step, f"{done} {values} lr {lr:.4e}")
             trainer.after_epoch(epoch)
+            if epoch == 0 and _unchanged(trainer, untrained):
+                _warn(trainer, [UNCHANGED.format(place(type(trainer)), lr)])
             seconds += time.perf_counter() - began
             recorder.flush()
             if parallel.is_main_process():
                 state, prompts = _state(trainer, seconds), learner.state_dict()
                 checkpoint.save(checkpoints, epoch + 1, prompts, meta, state, keep_every)
     return seconds
+
+
+def _warn(trainer: Trainer, warnings: list[str]) -> None:
+    trainer.warnings += warnings
+    for warning in warnings:
+        logger.warning(warning)
+
+
+def _unchanged(trainer: Trainer, before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(p, before[name]) for name, p in trainer.model.params().items())
 
 
 def _state(trainer: Trainer, seconds: float) -> dict:

@@ -11,6 +11,10 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.engine.trainer import Trainer
 
 NAMED = 8  # tensors that a warning names
+ZERO = (
+    "the gradients of {} are zero for all {} trained tensors in the first step, so nothing but the "
+    "weight decay changes them"
+)
 
 
 class Reach:
@@ -34,6 +38,7 @@ class Reach:
         ]
         self.reached: set[str] = set()
         self.stepped = False
+        self.nonzero = False  # whether an optimizer was given a gradient other than zeros
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -49,15 +54,15 @@ class Reach:
                 handle.remove()
 
     def warnings(self) -> list[str]:
-        """Return a warning that names the tensors without a gradient; none if all have one.
+        """Return a warning that names the tensors without a gradient, or says that all are zero.
 
         Raises:
             UserError: no tensor has one, so the method would train nothing.
         """
         missed = [name for name in self.tensors if name not in self.reached]
-        if not missed:
-            return []
         count = len(self.tensors)
+        if not missed:
+            return [] if self.nonzero else [ZERO.format(self.trainer, count)]
         if len(missed) == count:
             raise UserError(
                 f"the loss of {self.trainer} reaches none of the {count} trained tensors "
@@ -79,6 +84,7 @@ class Reach:
         for name, value in self.tensors.items():
             if value.grad is not None and torch.any(value.grad != 0):
                 self.reached.add(name)
+                self.nonzero = True
 
 
 def _listed(names: list[str]) -> str:

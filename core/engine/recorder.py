@@ -14,6 +14,7 @@ from typing import TextIO
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
+from softprompt.core.base.blame import plugin_error
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import write_atomically
 from softprompt.core.base.log import log_to_file, logger
@@ -35,8 +36,10 @@ def open_run(cfg: CfgNode, folder: Path) -> Iterator[None]:
     handler = log_to_file(folder)
     try:
         yield
-    except UserError as error:  # to the file alone; the command prints it on the screen
-        handler.handle(logging.makeLogRecord({"msg": f"stopped: {error}"}))
+    except Exception as error:  # to the file alone; the command prints it on the screen
+        said = error if isinstance(error, UserError) else plugin_error(error)
+        if said:
+            handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
         raise
     finally:
         logger.removeHandler(handler)

@@ -13,6 +13,7 @@ from softprompt.core.base.seeding import seed_of
 from softprompt.core.data.fewshot import list_sha256
 from softprompt.core.engine import cautions, checkpoint, results
 from softprompt.core.engine.build import build_trainer
+from softprompt.core.engine.contracts import check_prepared
 from softprompt.core.engine.loop import fit
 from softprompt.core.engine.optim import Optim
 from softprompt.core.engine.recorder import open_run
@@ -52,6 +53,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     model = session.model(learner, trained_on)
     trainer = build_trainer(cfg, model)
     trainer.prepare(Optim.from_config(cfg.OPTIM))
+    check_prepared(trainer)
     said = cautions.of_training(items, model.classnames, cfg.DATASET.NUM_SHOTS, trainer.optim)
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
 

@@ -21,6 +21,7 @@ from softprompt.core.data.pictures import (
     picture_fingerprint,
 )
 from softprompt.core.data.transforms import TORCHVISION
+from softprompt.core.engine.contracts import CheckedReader, construct
 
 
 class Pictures(NamedTuple):
@@ -67,7 +68,7 @@ class Shared:
         cls, folder = DATASETS[name], Path(root).expanduser()
         key = cls, folder, names_file, *sorted(options.items())
         if key not in self._datasets:
-            dataset = cls(folder, **options)
+            dataset = construct(Dataset, cls, folder, **options)
             if names_file:
                 file = find_file(folder, names_file)
                 dataset.classnames = renamed(dataset.classnames, file)
@@ -92,6 +93,8 @@ class Shared:
                 read.decoding = decoding
             if backend == TORCHVISION and type(read) is FileReader:  # no subclass of it
                 read = JpegReader(read)
+            elif not isinstance(read, FileReader):
+                read = CheckedReader(read, dataset)
             cached = SizeLimitedCache(read, memory)
             self._pictures[key] = Pictures(
                 read, cached, cache(partial(picture_fingerprint, cached))

@@ -67,7 +67,9 @@ class Trainer(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the named terms whose sum is minimized, at least one, each a scalar."""
-        raise TypeError(f"{type(self).__name__} defines neither loss() nor step()")
+        raise UserError(
+            f"{place(type(self))} defines neither loss() nor step(); loss(batch) returns {TERMS}"
+        )
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on one batch; return the scalar tensors to log by name, or an empty dict."""
@@ -86,14 +88,21 @@ class Trainer(nn.Module):
         """Create the optimizers; called once, before the first step.
 
         Raises:
-            UserError: the prompt learner has no parameters.
+            UserError: the prompt learner has no parameters, or one that takes no gradient.
         """
         self.optim = optim
         trained = list(self.model.learner.parameters())
+        frozen = [n for n, p in self.model.learner.named_parameters() if not p.requires_grad]
+        if frozen:
+            raise UserError(
+                f"{place(type(self.model.learner))}: its parameter {frozen[0]} takes no gradient; "
+                "every nn.Parameter of a learner is trained, so keep what is fixed by "
+                "self.register_buffer(name, value)"
+            )
         if not trained:
             raise UserError(
-                "this prompt learner has nothing to train; evaluate it with --eval-only, "
-                "or choose another PROMPT.NAME"
+                f"the prompt learner {place(type(self.model.learner))} has nothing to train, no "
+                "nn.Parameter; evaluate it with --eval-only, or choose another PROMPT.NAME"
             )
         self.optimizers = {"prompts": optim.optimizer(trained)}
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.registry import place
 
 POSITIONS = ("end", "middle", "front")  # of a class name among the context vectors
 
@@ -173,7 +174,10 @@ class PromptLearner(nn.Module):
 
     def forward(self, image_features: Tensor | None = None) -> Prompts:
         """Return the prompts, from this module's parameters alone unless ``conditional``."""
-        raise TypeError(f"{type(self).__name__} does not define forward()")
+        raise UserError(
+            f"{place(type(self))} does not define forward(), which returns Prompts, such as "
+            "Prompts(text=self.context)"
+        )
 
     def for_classes(self, classnames: Sequence[str]) -> "PromptLearner":
         """Return the learner to use with some class names; by default this one.

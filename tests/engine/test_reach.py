@@ -1,6 +1,7 @@
 """A loss that reaches no trained tensor ends at its first step; unreached tensors are named."""
 
 import logging
+import re
 
 import pytest
 import torch
@@ -121,7 +122,8 @@ def test_an_unreached_tensor_is_named(trainer, clip, batch, names, tmp_path, cap
     method = prepared(trainer, PromptedCLIP(clip, Spare(clip, used=True), names), epochs=3)
     with caplog.at_level(logging.WARNING, "softprompt"):
         fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
-    (warning,) = method.warnings
+    *earlier, warning = method.warnings
+    assert len(earlier) == (trainer is LateStep)  # nothing has changed in its first epoch
     assert "does not reach 1 of the 2 trained tensors in the first step: spare" in warning
     assert caplog.text.count(warning) == 1
 
@@ -137,6 +139,44 @@ def test_an_unreached_tensor_is_named_in_chunks_too(limit, make_clip, batch, nam
     method = prepared(CrossEntropy, PromptedCLIP(clip, Spare(clip, used=True), names))
     fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
     assert "trained tensors in the first step: spare" in method.warnings[0]
+
+
+class Idle(CrossEntropy):
+    """A step that never reaches an optimizer."""
+
+    def step(self, batch):
+        return self.loss(batch)
+
+
+class Zero(CrossEntropy):
+    """A loss whose gradients are all zero."""
+
+    def loss(self, batch):
+        return {"ce": 0 * super().loss(batch)["ce"]}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "decay", "says"),
+    [
+        (
+            Idle,
+            5e-4,
+            ["no trained tensor changed in the first epoch, under .*Idle .*test_reach.py"],
+        ),
+        (Zero, 5e-4, ["the gradients of Zero are zero for all 1 trained tensors"]),
+        (Zero, 0.0, ["the gradients of Zero are zero", "no trained tensor changed"]),
+        (CrossEntropy, 5e-4, []),
+    ],
+)
+def test_a_training_that_changes_nothing_warns(
+    trainer, decay, says, clip, batch, make_model, tmp_path
+):
+    method = trainer(make_model("coop", clip))
+    method.prepare(Optim(lr=0.01, epochs=2, warmup_epochs=0, weight_decay=decay))
+    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+    assert len(method.warnings) == len(says)
+    for pattern, warning in zip(says, method.warnings, strict=True):
+        assert re.search(pattern, warning)
 
 
 def test_gradients_by_hand_count(clip, batch, make_model, tmp_path):

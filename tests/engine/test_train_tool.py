@@ -179,7 +179,7 @@ def test_zero_shot_needs_no_run(run, tmp_path):
 def test_training_what_has_nothing_to_train_is_one_line(mistake, tmp_path):
     out = tmp_path / "zero"
     said = mistake(*config("zeroshot"), *RANDOM, *QUICK, "--output-dir", out)
-    assert "has nothing to train; evaluate it with --eval-only, or choose another" in said
+    assert "has nothing to train, no nn.Parameter; evaluate it with --eval-only, or choose" in said
     assert not out.exists()
 
 
