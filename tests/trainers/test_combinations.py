@@ -4,12 +4,15 @@ import pytest
 import torch
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.clip.prompted import PromptedCLIP
 from softprompt.core.config.load import load_config
 from softprompt.core.config.schema import defaults
 from softprompt.core.data.batch import Batch
 from softprompt.core.engine import checkpoint
-from softprompt.core.engine.build import build_trainer
+from softprompt.core.engine.build import build_learner, build_trainer
+from softprompt.core.engine.contracts import check_prepared
 from softprompt.core.engine.optim import Optim
+from softprompt.core.engine.reach import Reach
 from softprompt.core.engine.session import Session
 from softprompt.core.engine.shared import Shared
 
@@ -88,6 +91,28 @@ def test_any_pair_switched_on_the_command_line_makes_a_step(any_learner, any_tra
     method.start_epoch(0)
     for value in method.step(next(iter(batches.epoch(0)))).values():
         assert torch.isfinite(value)
+
+
+@pytest.mark.slow
+def test_any_pair_switched_on_the_command_line_makes_a_step_on_vit_b16(
+    any_learner, any_trainer, root, shared
+):
+    """With random weights, three classes and two pictures: built, and one step is taken."""
+    config = str(root / "configs/prometar/vit_b16.yaml")
+    switched = ["PROMPT.NAME", any_learner, "TRAINER.NAME", any_trainer, "DATASET.NAME", "shapes"]
+    cfg = load_config(config, "", {}, [*switched, "MODEL.BACKBONE.PRETRAINED", ""])
+    clip, names = shared.clip(cfg), ("cup", "fish", "boat")
+    model = PromptedCLIP(clip, build_learner(cfg, clip, names), names)
+    method = build_trainer(cfg, model)
+    method.prepare(Optim.from_config(cfg.OPTIM))
+    check_prepared(method)
+    method.start_epoch(0)
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    reach = Reach(method)
+    with reach.watching():
+        terms = method.step(Batch(images, torch.tensor([0, 1])))
+    assert all(torch.isfinite(value) for value in terms.values())
+    assert reach.stepped and reach.warnings() == []
 
 
 def test_zeroshot_cannot_be_trained(clip, make_model, make_trainer):
