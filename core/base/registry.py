@@ -108,8 +108,8 @@ class Registry:
             )
 
 
-def place(cls: type) -> str:
-    """Return where a class is defined: module, name and file."""
+def place(cls: Callable) -> str:
+    """Return where a class or function is defined: module, name and file."""
     try:
         file = inspect.getsourcefile(cls)
     except (TypeError, OSError):

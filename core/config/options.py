@@ -41,12 +41,12 @@ def options_of(owner: Callable) -> dict[str, Any]:
             continue
         if parameter.default is inspect.Parameter.empty:
             raise UserError(
-                f"{owner.__module__}.{owner.__qualname__}: the option {parameter.name!r} needs a "
+                f"{place(owner)}: the option {parameter.name!r} needs a "
                 "default, because every option of a registered class can be left out"
             )
         if not isinstance(parameter.default, VALUES):
             raise UserError(
-                f"{owner.__module__}.{owner.__qualname__}: the option {parameter.name!r} has the "
+                f"{place(owner)}: the option {parameter.name!r} has the "
                 f"default {parameter.default!r}, which no configuration can hold; it must be a "
                 "number, text, True or False, or a tuple of such"
             )

@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.registry import place
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.clip.activation import activation_of
 from softprompt.core.clip.build import warnings_of
@@ -96,6 +97,11 @@ class Session:
     def few_shot_items(self) -> list[Item]:
         """The training images of all classes, after the few-shot draw."""
         seed = seed_of(self.cfg, "DATASET")
+        if not self.splits["train"]:
+            raise UserError(
+                f"{place(type(self.dataset))}: splits() has no picture in 'train', so the dataset "
+                "can only be tested on"
+            )
         return load_or_draw(self.dataset, self.splits, self.cfg.DATASET.NUM_SHOTS, seed)["train"]
 
     def training_items(self) -> list[Item]:
@@ -117,8 +123,10 @@ class Session:
         for subset in subsets:
             items = self.test_items(subset)
             if not items:
+                # A dataset with a reader of its own may have no folder of pictures.
+                source = getattr(self.dataset, "image_dir", None) or place(type(self.dataset))
                 raise UserError(
-                    f"{self.dataset.image_dir} has no picture of the {subset} classes in the "
+                    f"{source} has no picture of the {subset} classes in the "
                     f"{self.cfg.TEST.SPLIT} split; TEST.SPLIT names another one"
                 )
             self.read_test(items[0].path)

@@ -172,6 +172,8 @@ MISTAKES = {
     ),
     "a number as path": ('Item("red", 0)', "Item(7, 0)", r"Colours .*has Item\(path=7, label=0\)"),
     "a label out of range": ('Item("blue", 1)', 'Item("blue", 2)', "Colours .*label from 0 to 1"),
+    "no training pictures": (SPLITS, "return dict(train=[], test=items)", "Colours .*in 'train'"),
+    "no test pictures": (SPLITS, "return dict(train=items, test=[])", "Colours .*in the test sp"),
     "no reader": ("return Image_of", "pass", r"Colours .*reader\(\) returned NoneType"),
     "no folder of pictures": ("def reader", "def readers", "Colours .*must set image_dir"),
     "a gray picture": (
@@ -208,6 +210,8 @@ MISTAKES = {
     "a base that is no class": ("(Trainer):", "(Trainer, object()):", r"TypeError.*line 9\)"),
 }
 
+NAMELESS = ("no class", "an empty name")  # there is no class to be named by
+
 
 @pytest.fixture(scope="module")
 def shared() -> Shared:
@@ -238,7 +242,7 @@ def test_a_mistake_is_one_line(mistake, train, tmp_path):
         train(right, wrong)
     assert error.value.exit_code == 2
     assert "\n" not in str(error.value)
-    assert "my_plugin" in str(error.value) or mistake in ("no class", "an empty name")
+    assert "my_plugin" in str(error.value) or mistake in NAMELESS
     assert not (tmp_path / "run" / "results.json").exists()
 
 
