@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from softprompt.core.base.blame import blaming_plugins
 from softprompt.core.base.cli import command
 from softprompt.core.base.errors import PluginError, UserError
 from softprompt.core.base.registry import DATASETS
@@ -274,9 +275,8 @@ def test_an_error_in_a_method_is_one_line_with_code_1(right, wrong, says, train,
 
 def test_an_error_of_ours_is_blamed_on_no_plugin(train):
     train("", "")
-    main = command()(lambda arguments: {}["ours"])
-    with pytest.raises(KeyError):
-        main([])
+    with pytest.raises(KeyError), blaming_plugins():
+        {}["ours"]
 
 
 def test_the_log_says_why_a_run_has_stopped(train, tmp_path):
