@@ -6,6 +6,7 @@ import sys
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 
 
 @command()
@@ -15,7 +16,7 @@ def main(arguments: list[str]) -> int:
     names = parser.parse_args(arguments).names
     from softprompt.core.studies.backbones import table
 
-    print(table(names))
+    say(table(names))
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 from softprompt.core.studies.benchmark.rows import BACKBONES, QUICK, ROWS
 
 
@@ -61,7 +62,7 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.studies.benchmark.run import Settings, run_benchmark
 
-    print(run_benchmark(Settings(**vars(given))))
+    say(run_benchmark(Settings(**vars(given))))
     return 0
 
 

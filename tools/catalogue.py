@@ -6,6 +6,7 @@ import sys
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.studies.catalogue import catalogue
 
-    print(catalogue(given.words, given.plugins, given.form))
+    say(catalogue(given.words, given.plugins, given.form))
     return 0
 
 

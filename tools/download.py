@@ -7,6 +7,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -65,17 +66,17 @@ def main(arguments: list[str]) -> int:
         raise UserError("name one or more datasets, or all; --list shows them")
     names = datasets_named(given.names or ["all"])
     if given.list:
-        print(report.listing(names))
+        say(report.listing(names))
         return 0
     root = check_flags(given, names)
     import_built_in()
     if given.check:
         findings = [check.check(name, root, not given.quick, given.jobs) for name in names]
-        print(report.verdict(findings))
+        say(report.verdict(findings))
         return 1 if any(found.wrong for found in findings) else 0
     own = own_archive(given.url, given.sha256)
     if given.dry_run:
-        print(report.plan(names, root, own, given.mirror))
+        say(report.plan(names, root, own, given.mirror))
         return 0
     return 2 if get_all(names, root, own, given.mirror, given.make_split) else 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 from softprompt.core.meta.controls import (
     CONTROLS,
     LEARNERS,
@@ -54,14 +55,14 @@ def main(arguments: list[str]) -> int:
     output = Path(given.output_dir).expanduser()
     metas, trainings = plan_controls(output, given.learners, given.controls, given.seeds)
     if given.table:
-        print(f"\n{controls_markdown(trainings)}", end="")
+        say(f"\n{controls_markdown(trainings)}", end="")
         return 0
     cells = cells_of(metas, trainings)
     errors = run_cells(cells, engine, output, summary=summary_of)
     if any(run.finished() for run in trainings):
         table = controls_markdown(trainings)
         (output / TABLE).write_text(table, encoding="utf-8")
-        print(f"\n{table}", end="")
+        say(f"\n{table}", end="")
     return print_failures(errors, len(cells))
 
 

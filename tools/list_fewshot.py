@@ -7,6 +7,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
         raise UserError(
             f"--shots {given.shots} --seed {given.seed}: at least one shot, and no seed below 0"
         )
-    print(list_draw(Path(given.split).expanduser(), given.shots, given.seed, given.sha256))
+    say(list_draw(Path(given.split).expanduser(), given.shots, given.seed, given.sha256))
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command, parse_with_pairs
+from softprompt.core.base.say import say
 
 TABLE = "matrix.md"
 
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> int:
     matrix = Matrix(output, tuple(given.options))
     runs = matrix.plan(given.learners, given.trainers, given.seeds)
     if given.table:
-        print(matrix_markdown(runs), end="")
+        say(matrix_markdown(runs), end="")
         return 0
     cells = [matrix.cell(run) for run in runs]
     check_folders(cells)
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
     if len(errors) < len(cells):
         table = matrix_markdown(runs)
         (output / TABLE).write_text(table, encoding="utf-8")
-        print(f"\n{table}", end="")
+        say(f"\n{table}", end="")
     return print_failures(errors, len(cells))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
         if each.rounding is not None:
             what = "too large" if each.differs(given.tolerance) else "rounding"
             remark = f"  <-- {what}: the replay's precision moves it by {each.rounding:.1e}"
-        print(f"{kind:28} {each.error:.2e}{remark}")
+        say(f"{kind:28} {each.error:.2e}{remark}")
     return 1 if any(each.differs(given.tolerance) for each in found.values()) else 0
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import TRUST, command
+from softprompt.core.base.escape import one_line
+from softprompt.core.base.say import complain, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,14 +96,16 @@ def show(
         best = top(prediction.probabilities, classnames, count)
         entries.append({"picture": prediction.file, "classes": best})
         for rank, guess in enumerate(best):
-            name = prediction.file if rank == 0 else ""
-            rows.append([name, guess["class"], 100 * guess["probability"]])
+            name = one_line(prediction.file) if rank == 0 else ""
+            rows.append([name, one_line(guess["class"]), 100 * guess["probability"]])
     if as_json:
-        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        say(json.dumps(entries, indent=1, ensure_ascii=False))
     elif rows:
-        print(tabulate(rows, headers=["picture", "class", "%"], floatfmt=".1f"))
+        heads = ["picture", "class", "%"]
+        names = [0, 1]  # of which one may look like a number
+        say(tabulate(rows, heads, floatfmt=".1f", disable_numparse=names))
     for error in unreadable:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
     return len(unreadable)
 
 
@@ -116,7 +120,7 @@ def main(arguments: list[str]) -> int:
     pictures = files(given.pictures)
     predictor = Predictor(given.run, given.classes, given.set, given.trust_plugins)
     for warning in predictor.warnings:
-        print(warning, file=sys.stderr)
+        complain(warning)
     unreadable = show(predictor(pictures), predictor.classnames, given.top, given.json)
     return 2 if unreadable else 0
 

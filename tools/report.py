@@ -7,6 +7,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.say import say
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
 
@@ -33,12 +34,12 @@ def main(arguments: list[str]) -> int:
 
     text = render(build_report(find_runs(given.folders)), given.format)
     if not given.output:
-        print(text)
+        say(text)
         return 0
     file = Path(given.output).expanduser()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text + "\n" * (not text.endswith("\n")), encoding="utf-8")
-    print(f"written: {file}")
+    say(f"written: {file}")
     return 0
 
 

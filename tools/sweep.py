@@ -8,6 +8,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command, parse_with_pairs
+from softprompt.core.base.say import say
 
 PROTOCOLS = ("base2new", "few_shot", "cross_dataset", "domain_generalization")
 
@@ -86,7 +87,7 @@ def run_and_report(cells: list, engine, given: argparse.Namespace) -> int:
     from softprompt.core.protocols.runs import find_runs
 
     errors = run_cells(cells, engine, Path(given.output_dir), retries=given.retries)
-    print(f"\n{render(build_report(find_runs([cell.folder for cell in cells])), 'text')}")
+    say(f"\n{render(build_report(find_runs([cell.folder for cell in cells])), 'text')}")
     return print_failures(errors, len(cells))
 
 
@@ -104,7 +105,7 @@ def main(arguments: list[str]) -> int:
     if given.dry_run:
         from softprompt.core.protocols.cost import listing
 
-        print(listing(cells))
+        say(listing(cells))
         return 0
     return run_and_report(cells, engine, given)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from softprompt.core.base.blame import blaming_plugins
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.say import complain, print_anything
 
 Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
@@ -30,20 +31,21 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
         def run(arguments: list[str]) -> int:
+            print_anything()
             # Such a picture is an error here, so Pillow need not warn of it.
             warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
             try:
                 with blaming_plugins():
                     return main(arguments)
             except KeyboardInterrupt:
-                print(interrupted, file=sys.stderr)
+                complain(interrupted)
                 return 130
             except BrokenPipeError:
                 # The interpreter flushes the buffer at exit, which would fail again.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 1
             except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
+                complain(f"error: {error}")
                 return error.exit_code
 
         return run

@@ -4,14 +4,24 @@ import logging
 import sys
 from pathlib import Path
 
+from softprompt.core.base.escape import one_line
+
 logger = logging.getLogger("softprompt")
+
+
+class OneLine(logging.Formatter):
+    """Every message on one line, without control characters, whatever names it contains."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 def log_to_console() -> None:
     """Print the log to standard output, bare; a second call adds nothing."""
     if not any(isinstance(handler, logging.StreamHandler) for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(OneLine("%(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -22,6 +32,12 @@ def log_to_file(folder: Path) -> logging.Handler:
     remove and close.
     """
     handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(OneLine("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     return handler
+
+
+def log_lines(text: str) -> None:
+    """Log a text of several lines, such as a table, line by line."""
+    for line in text.split("\n"):
+        logger.info(line)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import one_line
 from softprompt.core.base.files import ASSETS
 from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import SPLITS, Dataset, Item, Splits, check_files, check_inside
@@ -89,7 +90,9 @@ def list_draw(file: Path, shots: int, seed: int, fingerprints: bool = False) -> 
     lines = []
     for split, items in lists.items():
         lines.append(f"# {split}: {len(items)}")
-        lines += [f"{item.path}\t{item.label}\t{classnames[item.label]}" for item in items]
+        for item in items:
+            path, name = one_line(item.path), one_line(classnames[item.label])
+            lines.append(f"{path}\t{item.label}\t{name}")
     return "\n".join(lines)
 
 

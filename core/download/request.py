@@ -1,12 +1,12 @@
 """A request for several datasets: their names, an archive of the user's own, and the downloads."""
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.registry import normalized
+from softprompt.core.base.say import complain
 from softprompt.core.data.sources import SOURCES, File
 from softprompt.core.download.disk import DiskFull
 from softprompt.core.download.get import get
@@ -55,8 +55,8 @@ def get_all(
         except DiskFull:
             raise
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            complain(f"error: {error}")
             failed.append(name)
     if failed and len(names) > 1:
-        print(f"error: not complete: {', '.join(failed)}", file=sys.stderr)
+        complain(f"error: not complete: {', '.join(failed)}")
     return failed

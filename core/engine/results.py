@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import one_line
 from softprompt.core.base.files import write_atomically
 
 FILE = "results.json"
@@ -107,7 +108,7 @@ def table(scores: dict[str, dict[str, dict]], means: dict[str, float]) -> str:
     """
     rows = []
     for model, by_set in scores.items():
-        row = {"accuracy %": model}
+        row: dict[str, Any] = {"accuracy %": one_line(model)}
         row |= {name: found["accuracy"] for name, found in by_set.items() if "base" not in found}
         row |= {"H": means[model]} if means else {}
         for name, found in by_set.items():
@@ -115,7 +116,7 @@ def table(scores: dict[str, dict[str, dict]], means: dict[str, float]) -> str:
                 row |= {f"{name} {half}": found[half]["accuracy"] for half in ("base", "new")}
                 row[f"{name} H"] = found["harmonic_mean"]
         rows.append(row)
-    return tabulate(rows, headers="keys", floatfmt=".1f", missingval="-")
+    return tabulate(rows, headers="keys", floatfmt=".1f", missingval="-", disable_numparse=[0])
 
 
 def harmonic_mean(base: float, new: float) -> float:

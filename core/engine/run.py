@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.log import logger
+from softprompt.core.base.log import log_lines, logger
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.data.fewshot import list_sha256
 from softprompt.core.engine import cautions, checkpoint, results
@@ -176,7 +176,7 @@ def _finished(folder: Path, contents: dict[str, Any]) -> dict[str, Any]:
     if parallel.is_main_process():
         checkpoint.finish(folder / "checkpoints")
     logger.info(f"{folder} is finished already; its results:")
-    logger.info(results.table(contents["results"], contents["harmonic_mean"]))
+    log_lines(results.table(contents["results"], contents["harmonic_mean"]))
     return contents
 
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from softprompt.core.base.log import logger
+from softprompt.core.base.log import log_lines, logger
 from softprompt.core.base.seeding import STREAMS, seed_of
 from softprompt.core.clip.activation import activation_of
 from softprompt.core.config.load import config_hash, settings
@@ -54,7 +54,7 @@ def evaluate_run(
             model: results.harmonic_mean(by_set["base"]["accuracy"], by_set["new"]["accuracy"])
             for model, by_set in scores.items()
         }
-    logger.info(results.table(scores, means))
+    log_lines(results.table(scores, means))
     for warning in session.warnings():
         logger.warning(warning)
     return {

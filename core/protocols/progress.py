@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from tabulate import tabulate
 
+from softprompt.core.base.escape import one_line
+from softprompt.core.base.say import complain, say
 from softprompt.core.protocols.cells import Cell
 from softprompt.core.protocols.queue import Queue
 
@@ -30,7 +32,7 @@ class Progress:
         self.live = sys.stdout.isatty()
         self.lines = 0  # height of the table on the terminal
         finished = len(queue.cells) - self.todo
-        print(f"{len(queue.cells)} cells, {finished} of them finished already", flush=True)
+        say(f"{len(queue.cells)} cells, {finished} of them finished already")
 
     def started(self, cells: list[Cell]) -> None:
         self._redraw()
@@ -45,7 +47,7 @@ class Progress:
         else:
             line = f"{self.summary(cell)}, {seconds:.1f} s" if self.summary else f"{seconds:.1f} s"
         self._erase()
-        print(f"[{self.done}/{self.todo}] {cell.name}: {line}{self._remaining()}", flush=True)
+        say(one_line(f"[{self.done}/{self.todo}] {cell.name}: {line}{self._remaining()}"))
 
     def tick(self) -> None:
         self._redraw()
@@ -65,7 +67,7 @@ class Progress:
             left = waiting[method] + running[method] + failed[method]
             rows.append(
                 [
-                    method,
+                    one_line(method),
                     f"{count - left}/{count}",
                     running[method] or None,
                     failed[method] or None,
@@ -78,7 +80,7 @@ class Progress:
         lines = [*table.splitlines(), f"{minutes:.1f} min{self._remaining()}"]
         width = shutil.get_terminal_size().columns - 1  # a wrapped line could not be erased
         self._erase()
-        print(*(line[:width] for line in lines), sep="\n", flush=True)
+        say("\n".join(line[:width] for line in lines))
         self.lines = len(lines)
 
     def _erase(self) -> None:
@@ -98,6 +100,8 @@ def print_failures(errors: dict[str, str], cells: int) -> int:
     """Print the errors of the cells that failed, if any, and return the exit code: 1 if so."""
     if not errors:
         return 0
-    lines = [f"  {name}: {error}" for name, error in errors.items()]
-    print(f"\n{len(errors)} of {cells} cells failed:", *lines, sep="\n", file=sys.stderr)
+    complain("")
+    complain(f"{len(errors)} of {cells} cells failed:")
+    for name, error in errors.items():
+        complain(f"  {name}: {error}")
     return 1

@@ -8,6 +8,7 @@ from open_clip import get_model_config
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import as_markdown
 from softprompt.core.clip.build import bare_model
 from softprompt.core.clip.hub import open_clip_name
 from softprompt.core.clip.towers.pick import image_tower, text_tower
@@ -46,12 +47,12 @@ def row(name: str) -> tuple[str, ...]:
         with torch.device("meta"):  # shapes without numbers
             model: Any = bare_model(name, device="meta")
     except UserError:
-        return (name, "no", "no", *["-"] * (len(HEADERS) - 3))
+        return (as_markdown(name), "no", "no", *["-"] * (len(HEADERS) - 3))
     image, text = image_tower(model.visual), text_tower(model, None)
     size = model.visual.image_size
     config = get_model_config(open_clip_name(name)) or {}
     return (
-        name,
+        as_markdown(name),
         f"yes, {image.depth} blocks" if image.depth else "no",
         f"yes, {text.depth} blocks",
         "full" if text.mask is None else "cut, exact",

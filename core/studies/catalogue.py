@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError, closest
+from softprompt.core.base.escape import as_markdown, as_markdown_code, one_line
 from softprompt.core.base.plugins import import_built_in, import_plugins
 from softprompt.core.base.registry import normalized
 from softprompt.core.config.options import COMPONENTS, Entry, entry_of
@@ -118,9 +119,10 @@ def markdown(entries: Entries) -> Iterator[str]:
         heads = [COMPONENTS[component].kind, "what it is", "paper", "options and defaults"]
         rows = []
         for entry in found:
-            options = "<br>".join(f"`{_short(option)}`" for option in entry.options)
-            row = [f"`{entry.name}`", entry.about, f"<{entry.paper}>" if entry.paper else "–"]
-            rows.append([cell.replace("|", "\\|") for cell in (*row, options or "–")])
+            options = "<br>".join(as_markdown_code(_short(option)) for option in entry.options)
+            paper = f"<{one_line(entry.paper)}>" if entry.paper else "–"
+            about = as_markdown(entry.about)
+            rows.append([as_markdown_code(entry.name), about, paper, options or "–"])
         yield tabulate(rows, heads, tablefmt="github", disable_numparse=True)
 
 

@@ -24,6 +24,7 @@ from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional as F
 
 from softprompt.core.base.files import ASSETS
+from softprompt.core.base.say import say
 from softprompt.core.engine.optim import cosine
 from softprompt.core.synthetic import captions
 
@@ -62,7 +63,7 @@ def pretrain(settings: Settings) -> None:
     pictures, sentences = draw_pool(settings.pool, settings.seed, settings.wrong)
     # ids keep their order, so 0 stays the padding and the end token stays the largest
     rows, tokens = tokenizer(sentences).unique(return_inverse=True)
-    print(f"{len(pictures)} pictures, {len(rows)} tokens", flush=True)
+    say(f"{len(pictures)} pictures, {len(rows)} tokens")
     with tempfile.TemporaryDirectory() as folder:
         given = (settings, f"{folder}/store", config, torch.from_numpy(pictures), tokens, rows)
         start_processes(train, given, nprocs=settings.workers, start_method="fork")
@@ -198,11 +199,10 @@ def train(
         recent.append((loss.item(), 100 * accuracy.item()))
         if step % 50 == 49:
             (mean_loss, mean_accuracy), recent = np.mean(recent, axis=0), []
-            print(
+            say(
                 f"step {step + 1}/{settings.steps} loss {mean_loss:.3f} "
                 f"accuracy {mean_accuracy:.1f} "
-                f"scale {model.logit_scale.exp():.1f} {time.time() - started:.0f} s",
-                flush=True,
+                f"scale {model.logit_scale.exp():.1f} {time.time() - started:.0f} s"
             )
         if step % 250 == 249 or step + 1 == settings.steps:  # an early end leaves a usable file
             notes = {"step": str(step + 1), "seconds": f"{time.time() - started:.0f}"}

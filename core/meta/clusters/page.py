@@ -1,11 +1,11 @@
 """Show the clusters on an HTML page of one file: names, counts, pictures and captions."""
 
 import base64
-from html import escape
 from io import BytesIO
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import as_html
 from softprompt.core.base.files import write_atomically
 from softprompt.core.meta.clusters.features import PairFeatures
 from softprompt.core.meta.clusters.hierarchy import Hierarchy, NamedClass, Topic
@@ -45,7 +45,7 @@ def write_page(
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Clusters of {escape(hierarchy.source)}</title><style>{STYLE}</style></head>"
+        f"<title>Clusters of {as_html(hierarchy.source)}</title><style>{STYLE}</style></head>"
         f"<body>{''.join(body)}</body></html>"
     )
     write_atomically(file, page)
@@ -61,7 +61,7 @@ def _head(hierarchy: Hierarchy, shown: int, note: str) -> str:
         - used,
     }
     rows = "".join(
-        f"<tr><td>{count}</td><td>{escape(why)}</td></tr>"
+        f"<tr><td>{count}</td><td>{as_html(why)}</td></tr>"
         for why, count in left_out.items()
         if count
     )
@@ -71,15 +71,15 @@ def _head(hierarchy: Hierarchy, shown: int, note: str) -> str:
         else ""
     )
     return (
-        f"<h1>Clusters of {escape(hierarchy.source)}</h1>"
+        f"<h1>Clusters of {as_html(hierarchy.source)}</h1>"
         f"<p>{hierarchy.total} captioned pictures; {used} of them are in {len(classes)} classes of "
-        f"{len(hierarchy.topics)} topics. Sizes: {escape(str(hierarchy.sizes))}.{some}</p>"
+        f"{len(hierarchy.topics)} topics. Sizes: {as_html(str(hierarchy.sizes))}.{some}</p>"
         "<p>A topic holds classes that are easily confused, a class is named by a phrase of its "
         "captions, and a visual domain (a column, the same one in all topics) is a way that "
         "pictures look, whatever they show. No label was used: names and groups can be wrong. The "
         "pictures are those that belong to their class most clearly, so the others are worse; "
         "point at one for its caption.</p>"
-        f"<p>{escape(note)}</p>"
+        f"<p>{as_html(note)}</p>"
         f'<table><tr><th colspan="2">pairs left out</th></tr>{rows}</table>'
     )
 
@@ -109,7 +109,7 @@ def _class(cls: NamedClass, pairs: Pairs, captions: list[str]) -> str:
     own = [captions[pair] for pair in cls.pairs]
     named = sum(cls.name in phrases(caption) or cls.name in caption for caption in own)
     examples = list(dict.fromkeys(captions[d[0]] for d in cls.domains if d))[:CAPTIONS]
-    quoted = "".join(f"<br>“{escape(caption)}”" for caption in examples)
+    quoted = "".join(f"<br>“{as_html(caption)}”" for caption in examples)
     cells = "".join(
         f'<td class="cell">{len(domain)}<br>'
         + "".join(_picture(pairs, pair, captions[pair]) for pair in domain[:PICTURES])
@@ -117,7 +117,7 @@ def _class(cls: NamedClass, pairs: Pairs, captions: list[str]) -> str:
         for domain in cls.domains
     )
     return (
-        f'<tr><td class="name"><b>{escape(cls.name)}</b> <span class="note"><br>in '
+        f'<tr><td class="name"><b>{as_html(cls.name)}</b> <span class="note"><br>in '
         f"{named / len(own):.0%} of {len(own)} captions{quoted}</span></td>{cells}</tr>"
     )
 
@@ -130,5 +130,5 @@ def _picture(pairs: Pairs, index: int, caption: str) -> str:
     image.thumbnail((2 * SIDE, 2 * SIDE))
     image.save(stored := BytesIO(), "JPEG", quality=80)
     data = base64.b64encode(stored.getvalue()).decode()
-    text = escape(caption, quote=True)
+    text = as_html(caption)
     return f'<img src="data:image/jpeg;base64,{data}" title="{text}" alt="{text}">'

@@ -6,6 +6,7 @@ import yaml
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import as_markdown, as_markdown_code
 from softprompt.core.engine.results import harmonic_mean
 from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.plans.matrix import MatrixRun
@@ -37,11 +38,12 @@ def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
     for learner in dict.fromkeys(run.learner for run in runs):
         own = [run for run in runs if run.learner == learner]
         if not own[0].trainer:
-            rows.append([f"`{learner}` (not trained)", *[_mean(own, scores)] * len(trainers)])
+            name = f"{as_markdown_code(learner)} (not trained)"
+            rows.append([name, *[_mean(own, scores)] * len(trainers)])
             continue
         pairs = [[run for run in own if run.trainer == trainer] for trainer in trainers]
-        rows.append([f"`{learner}`", *(_mean(pair, scores) for pair in pairs)])
-    headers = ["prompt learner", *(f"`{trainer}`" for trainer in trainers)]
+        rows.append([as_markdown_code(learner), *(_mean(pair, scores) for pair in pairs)])
+    headers = ["prompt learner", *map(as_markdown_code, trainers)]
     table = tabulate(rows, headers, "github", disable_numparse=True)
     results = {run: read_results(run.folder) or {} for run in scores}
     return "\n\n".join([_caption(runs, results), table, *_notes(results)]) + "\n"
@@ -84,7 +86,7 @@ def _caption(runs: Sequence[MatrixRun], results: dict[MatrixRun, dict]) -> str:
     if shared["TEST"]["MAX_IMAGES"]:
         lines.append(f"**Tested on {shared['TEST']['MAX_IMAGES']} pictures of each class set.**")
     warnings = [warning for each in results.values() for warning in each["warnings"]]
-    lines += dict.fromkeys(f"**{warning}.**" for warning in warnings)
+    lines += dict.fromkeys(f"**{as_markdown(warning)}.**" for warning in warnings)
     commits = {each["environment"]["commit"] for each in results.values()}
     if len(commits) > 1:
         lines.append(f"The runs are of {len(commits)} versions of the code.")
@@ -97,7 +99,8 @@ def _notes(results: dict[MatrixRun, dict]) -> list[str]:
     for run, each in results.items():
         note = each.get("train", {}).get("note")
         if note:
-            noted[f"* `{run.learner}` under `{run.trainer}`: {note}"] = None
+            pair = " under ".join(map(as_markdown_code, (run.learner, run.trainer)))
+            noted[f"* {pair}: {as_markdown(note)}"] = None
     return ["\n".join(noted)] if noted else []
 
 

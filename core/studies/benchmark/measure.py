@@ -15,6 +15,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from softprompt.core.base.files import GIGABYTE
 from softprompt.core.base.plugins import import_built_in
+from softprompt.core.base.say import say
 from softprompt.core.clip.build import build_clip
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.studies.benchmark.cases import Case, difference
@@ -160,4 +161,4 @@ def answer(request: str) -> str:
 
 
 if __name__ == "__main__":
-    print(answer(sys.argv[1]))
+    say(answer(sys.argv[1]))

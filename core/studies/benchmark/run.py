@@ -16,6 +16,7 @@ from pathlib import Path
 import softprompt
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import write_atomically
+from softprompt.core.base.say import complain
 from softprompt.core.studies.benchmark.machine import free_gigabytes, machine
 from softprompt.core.studies.benchmark.rows import CURVES, QUICK, ROWS
 from softprompt.core.studies.benchmark.table import curves_table, fit, plot, table
@@ -54,7 +55,7 @@ def run_benchmark(settings: Settings) -> str:
         found = read(file, how)
     found |= how
     for key, measure in measurements(settings):
-        print(key, file=sys.stderr, flush=True)
+        complain(key)
         found["growth" if settings.rows == "growth" else "rows"][key] = measure()
         write_atomically(file, json.dumps(found, indent=1))
     text = table(found)
