@@ -286,6 +286,8 @@ def build_results(base: float) -> dict:
         "environment": {"device": "abacus"},
         "trained_parameters": 2048,
         "seconds": {"train": 60.0, "evaluate": 2.0},
+        "processor_seconds": {"prepare": 1.0, "train": 40.0, "evaluate": 3.0, "shared": 5.0},
+        "threads": 2,
         "peak_memory": {"process": 500_000_000, "gpu": None},
     }
 

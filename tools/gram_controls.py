@@ -20,6 +20,7 @@ from softprompt.core.meta.controls_table import controls_markdown
 from softprompt.core.protocols.driver import run_cells
 from softprompt.core.protocols.engines.engine import Engine
 from softprompt.core.protocols.progress import print_failures
+from softprompt.core.protocols.worker import threads_asked
 
 TABLE = "controls.md"
 
@@ -50,22 +51,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 @command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    engine = Engine(jobs=given.jobs, threads=1)
+    engine = Engine(jobs=given.jobs, threads=threads_asked() or 1)
     engine.check(fewest_jobs=1)
     output = Path(given.output_dir).expanduser()
     metas, trainings = plan_controls(output, given.learners, given.controls, given.seeds)
     if given.table:
         say(f"\n{controls_markdown(trainings)}", end="")
-        return 0
+        return int(any(run.damages() for run in trainings))
     cells = cells_of(metas, trainings)
     errors = run_cells(cells, engine, output, summary=summary_of)
     if any(run.finished() for run in trainings):
         table = controls_markdown(trainings)
         (output / TABLE).write_text(table, encoding="utf-8")
         say(f"\n{table}", end="")
-    return print_failures(errors, len(cells))
+    return print_failures(errors, len(cells)) or int(any(run.damages() for run in trainings))
 
 
 if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"  # of each worker; --jobs shares out the cores
     sys.exit(main(sys.argv[1:]))

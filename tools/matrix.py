@@ -46,15 +46,17 @@ def main(arguments: list[str]) -> int:
     from softprompt.core.protocols.progress import print_failures
     from softprompt.core.protocols.report.matrix import matrix_markdown
     from softprompt.core.protocols.runs import summary
+    from softprompt.core.protocols.stored import damage_of
+    from softprompt.core.protocols.worker import threads_asked
 
-    engine = Engine(jobs=given.jobs, threads=1)
+    engine = Engine(jobs=given.jobs, threads=threads_asked() or 1)
     engine.check(fewest_jobs=1)
     output = Path(given.output_dir).expanduser()
     matrix = Matrix(output, tuple(given.options))
     runs = matrix.plan(given.learners, given.trainers, given.seeds)
     if given.table:
         say(matrix_markdown(runs), end="")
-        return 0
+        return int(any(damage_of(run.folder) for run in runs))
     cells = [matrix.cell(run) for run in runs]
     check_folders(cells)
     errors = run_cells(cells, engine, output, summary=summary)
@@ -62,9 +64,8 @@ def main(arguments: list[str]) -> int:
         table = matrix_markdown(runs)
         (output / TABLE).write_text(table, encoding="utf-8")
         say(f"\n{table}", end="")
-    return print_failures(errors, len(cells))
+    return print_failures(errors, len(cells)) or int(any(damage_of(it.folder) for it in runs))
 
 
 if __name__ == "__main__":
-    os.environ["OMP_NUM_THREADS"] = "1"  # of each worker; --jobs shares out the cores
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,6 @@
 """Run all cells of a protocol's table: methods, datasets, shots, seeds; on one machine or many."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -41,10 +40,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cache", help="CACHE.DIR, a folder of features that all runs share")
     parser.add_argument("--engine", choices=("local", "ray", "slurm"), default="local")
     parser.add_argument(
-        "--jobs", type=int, default=0, help="workers; default: one a GPU, or else one a core"
+        "--jobs",
+        type=int,
+        default=0,
+        help="workers; default: one a GPU, or else as many as the cores have threads for",
     )
     parser.add_argument(
-        "--threads", type=int, default=0, help="of a local worker; default: its share of the cores"
+        "--threads",
+        type=int,
+        default=0,
+        help="of a local worker; default: OMP_NUM_THREADS, or else its share of the cores",
     )
     parser.add_argument("--address", default="", help="of a running Ray cluster, or auto")
     parser.add_argument(
@@ -87,8 +92,9 @@ def run_and_report(cells: list, engine, given: argparse.Namespace) -> int:
     from softprompt.core.protocols.runs import find_runs
 
     errors = run_cells(cells, engine, Path(given.output_dir), retries=given.retries)
-    say(f"\n{render(build_report(find_runs([cell.folder for cell in cells])), 'text')}")
-    return print_failures(errors, len(cells))
+    report = build_report(find_runs([cell.folder for cell in cells]))
+    say(f"\n{render(report, 'text')}")
+    return print_failures(errors, len(cells)) or int(bool(report.left_out))
 
 
 @command("interrupted; the same command goes on")
@@ -111,5 +117,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each worker, until it sets its own
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """The door to the terminal for all that is not logged."""
 
 import sys
+from io import TextIOWrapper
 
 from softprompt.core.base.escape import in_lines, one_line
 
@@ -18,5 +19,5 @@ def complain(text: str) -> None:
 def print_anything() -> None:
     """Let both streams show what their encoding lacks by its code, not end in an error."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):  # what replaces it in a notebook takes all
             stream.reconfigure(errors="backslashreplace")

@@ -14,6 +14,7 @@ from softprompt.core.protocols.cells import EVALUATE, TRAIN, Cell
 from softprompt.core.protocols.plans.matrix import BUDGET, own_options
 from softprompt.core.protocols.report.table import shots_label
 from softprompt.core.protocols.runs import accuracies, summary
+from softprompt.core.protocols.stored import damage_of
 
 GRAM = CONFIGS / "gram"
 META_TRAIN = "softprompt.core.meta.controls:meta_train_cell"
@@ -173,8 +174,17 @@ class Training(NamedTuple):
         )
 
     def scores(self, evaluation: str = "") -> dict[str, float] | None:
-        """Return the accuracy in percent on each class set, None before it has finished."""
-        return accuracies(self.folder / "eval" / evaluation if evaluation else self.folder)
+        """Return the accuracy in percent on each class set, None before it has finished.
+
+        Damaged results count as none; the tables name them.
+        """
+        folder = self.folder / "eval" / evaluation if evaluation else self.folder
+        return None if damage_of(folder) else accuracies(folder)
+
+    def damages(self) -> list[str]:
+        """Return what is wrong with damaged results of this training and its evaluations."""
+        folders = [self.folder, *(self.folder / "eval" / name for name, *_ in self.evaluations())]
+        return [damage for folder in folders if (damage := damage_of(folder))]
 
     def finished(self) -> bool:
         names = ["", *(name for name, *_ in self.evaluations())]

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import as_markdown
 from softprompt.core.engine.results import harmonic_mean
 from softprompt.core.meta.controls import CONTROLS, CURVES, EPOCHS, SETS, SHIFTED, SHOTS, Training
 from softprompt.core.protocols.report.table import shots_label
@@ -26,8 +27,9 @@ def controls_markdown(runs: Sequence[Training]) -> str:
         UserError: none has.
     """
     finished = [run for run in runs if run.finished()]
+    damaged = [damage for run in runs for damage in run.damages()]
     if not finished:
-        raise UserError(f"none of the {len(runs)} runs has finished yet")
+        raise UserError(damaged[0] if damaged else f"none of the {len(runs)} runs has finished yet")
     learners = list(dict.fromkeys(run.learner for run in runs))
     seeds = _seeds(runs)
 
@@ -43,7 +45,9 @@ def controls_markdown(runs: Sequence[Training]) -> str:
         if any(run.name == name for run in runs)
     ]
     heads = ["", *(head for each in learners for head in (f"`{each}`", "shifted"))]
-    parts = [CAPTION.format(seeds=seeds), tabulate(main, heads, "github", disable_numparse=True)]
+    caption = [CAPTION.format(seeds=seeds)]
+    caption += [f"**Left out: {as_markdown(damage)}.**" for damage in damaged]
+    parts = ["\n".join(caption), tabulate(main, heads, "github", disable_numparse=True)]
     curves = []
     for learner in learners:
         for name in CURVES:

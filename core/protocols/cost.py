@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.cells import Cell
+from softprompt.core.protocols.stored import seconds_of
 
 
 class Cost(NamedTuple):
@@ -30,10 +30,10 @@ def estimates(cells: Sequence[Cell]) -> dict[str, Cost]:
     """
     measured: dict[tuple, list[float]] = defaultdict(list)
     for cell in cells:
-        results = read_results(Path(cell.folder))
-        if results is not None:
+        seconds = seconds_of(Path(cell.folder))
+        if seconds is not None:
             for kind in _kinds(cell):
-                measured[kind].append(sum(results["seconds"].values()))
+                measured[kind].append(seconds)
     costs = {}
     for cell in cells:
         kind = next((kind for kind in _kinds(cell) if kind in measured), None)

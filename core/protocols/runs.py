@@ -1,4 +1,4 @@
-"""The finished and unfinished runs of the protocols, and what they scored."""
+"""The finished and unfinished runs of a folder, and what they scored."""
 
 import os
 import re
@@ -8,33 +8,47 @@ from typing import NamedTuple
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.engine.results import FILE, ZERO_SHOT
-from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.cells import Cell
 from softprompt.core.protocols.report.table import shots_label
+from softprompt.core.protocols.stored import is_meta_training, read_run, trained_name
 
 PROTOCOLS = ("base2new", "few_shot", "transfer")
+SINGLE = ""  # the protocol of a run that belongs to none
 LAYOUT = re.compile(
     rf"/({'|'.join(PROTOCOLS)})/([^/]+/[^/]+)/([^/]+)/shots_(\d+)/seed_(\d+)(?:/eval/([^/]+))?$"
 )
+BEGUN = ("log.txt", "metrics.jsonl", "checkpoints")  # beside config.yaml: a run, not any YAML
 
 
 class Run(NamedTuple):
-    """One run: ``PROTOCOL/METHOD/CONFIG/DATASET/shots_K/seed_S``, or ``eval/TARGET`` below that."""
+    """One run: ``PROTOCOL/METHOD/CONFIG/DATASET/shots_K/seed_S``, or ``eval/TARGET`` below that.
+
+    A run in any other folder is a single one, of no protocol and, until it has finished, of an
+    unknown method and dataset.
+    """
 
     protocol: str
-    method: str  # METHOD/CONFIG
+    method: str  # METHOD/CONFIG; of a single run "LEARNER under TRAINER"
     dataset: str
     shots: int
     seed: int
     target: str  # the dataset it was evaluated on, if not its own
     folder: Path
-    results: dict | None  # None: not finished
+    results: dict | None  # None: not finished, or damaged
+    damage: str = ""  # why its results are left out
 
     @property
     def name(self) -> str:
         """A short name for remarks on this run."""
+        if self.protocol == SINGLE:
+            return self.folder.name
         on = f" on {self.target}" if self.target else ""
         return f"{self.dataset}{on}, {shots_label(self.shots)}, seed {self.seed}"
+
+    @property
+    def absence(self) -> str:
+        """Why this run has no results."""
+        return f"left out, {self.damage}" if self.damage else f"no {FILE} in {self.folder}"
 
     def scores(self, subset: str) -> tuple[dict | None, dict | None]:
         """Return the scores of the trained prompts and of zero-shot CLIP on a class set."""
@@ -48,7 +62,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Return the runs in these folders; a run's own folder counts even if the run never began.
 
     Raises:
-        UserError: a folder holds no run of a protocol, or a results file cannot be read.
+        UserError: a folder holds no run.
     """
     runs: dict[Path, Run] = {}
     for given in folders:
@@ -56,10 +70,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Run]:
         places = [folder] if _match(folder) else sorted(_runs_below(folder))
         found = [run for place in places if (run := _read(place))]
         if not found:
-            raise UserError(
-                f"{folder} holds no run of a protocol, such as "
-                f"{PROTOCOLS[0]}/METHOD/CONFIG/DATASET/shots_16/seed_1/{FILE}"
-            )
+            raise UserError(f"{folder} holds no run: no folder below has a {FILE}")
         runs |= {run.folder: run for run in found}
     return list(runs.values())
 
@@ -73,24 +84,26 @@ def accuracies(folder: Path) -> dict[str, float] | None:
     """Return a run's accuracy in percent on each class set, None before it has finished.
 
     Raises:
-        UserError: its results file cannot be read.
+        UserError: its results file is damaged.
     """
-    results = read_results(folder)
+    results = read_run(folder)
     if results is None:
         return None
     return {subset: scores["accuracy"] for subset, scores in _trained(results).items()}
 
 
 def summary(cell: Cell) -> str:
-    """Return the accuracies of a finished cell, in words."""
-    found = accuracies(Path(cell.folder)) or {}
+    """Return the accuracies of a finished cell, in words; "" if its results are damaged."""
+    try:
+        found = accuracies(Path(cell.folder)) or {}
+    except UserError:
+        return ""
     return ", ".join(f"{subset} {accuracy:.1f}" for subset, accuracy in found.items())
 
 
 def _trained(results: dict) -> dict[str, dict]:
     """Return the scores of the one model beside zero-shot CLIP, by class set."""
-    (trained,) = (scores for model, scores in results["results"].items() if model != ZERO_SHOT)
-    return trained
+    return results["results"][trained_name(results)]
 
 
 def _match(folder: Path) -> re.Match | None:
@@ -102,17 +115,27 @@ def _match(folder: Path) -> re.Match | None:
 def _runs_below(folder: Path) -> set[Path]:
     """Return every folder below in which a run, of a protocol or not, has begun."""
     places = set()
-    for parent, _, names in os.walk(folder):  # tolerates folders that running cells remove
-        if FILE in names or "config.yaml" in names:
+    for parent, folders, names in os.walk(folder):  # tolerates what running cells remove
+        begun = "config.yaml" in names and {*BEGUN} & {*names, *folders}
+        if FILE in names or begun or ("config.yaml" in names and _match(Path(parent))):
             places.add(Path(parent))
     return places
 
 
 def _read(folder: Path) -> Run | None:
-    """Return the run of a folder, or None if its path is not that of a protocol's run."""
-    match = _match(folder)
-    if not match:
+    """Return the run of a folder, None for that of a meta-training."""
+    results, damage, match = None, "", _match(folder)
+    if match is None and is_meta_training(folder):
         return None
-    protocol, method, dataset, shots, seed, target = match.groups()
-    results = read_results(folder)
-    return Run(protocol, method, dataset, int(shots), int(seed), target or "", folder, results)
+    try:
+        results = read_run(folder)
+    except UserError as error:
+        damage = str(error)
+    if match:
+        protocol, method, dataset, shots, seed, target = match.groups()
+        place = protocol, method, dataset, int(shots), int(seed), target or ""
+    else:
+        found = results or {"dataset": "", "shots": None, "seed": None}
+        method = trained_name(found) if results else ""
+        place = SINGLE, method, found["dataset"], found["shots"] or 0, found["seed"] or 0, ""
+    return Run(*place, folder, results, damage)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import time
 import traceback
 from importlib import import_module
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 ERROR = "error.txt"
 # Outcomes of a cell. LEASED: another worker runs it. REFUSED: an error that a retry would repeat.
 DONE, LEASED, FAILED, REFUSED = "done", "leased", "failed", "refused"
+
+
+def threads_asked() -> int:
+    """Return the threads that ``OMP_NUM_THREADS`` asks for, 0 if it asks for none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # of nested levels
+    return int(first) if first.isdecimal() else 0
 
 
 def run_cells(cells: list[dict], threads: int) -> list[dict]:

@@ -2,8 +2,12 @@
 
 import multiprocessing
 import os
+import pickle
 import time
 
+import pytest
+
+from softprompt.core.protocols.engines import local
 from softprompt.core.protocols.engines.local import LocalWorkers, Processes
 
 
@@ -36,7 +40,32 @@ def test_busy_workers_end_with_their_caller():
 def test_workers_share_the_gpus_that_this_process_sees(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert LocalWorkers().environments == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "35"]
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in LocalWorkers().environments] == [*"35"]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in LocalWorkers(3).environments] == [*"353"]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert LocalWorkers(3, threads=1).environments == [{}] * 3
+    assert LocalWorkers(3, threads=1).environments == [{"OMP_NUM_THREADS": "1"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "jobs", "threads", "count", "each"),
+    [
+        ("", 0, 0, 8, 1),
+        ("", 2, 0, 2, 4),
+        ("2", 0, 0, 4, 2),
+        ("2", 3, 0, 3, 2),
+        ("3,1", 0, 0, 2, 3),
+        ("2", 3, 1, 3, 1),  # --threads is more explicit
+        ("many", 1, 0, 1, 8),
+        ("16", 0, 0, 1, 16),
+    ],
+)
+def test_workers_take_the_threads_that_are_asked_for(
+    asked, jobs, threads, count, each, monkeypatch
+):
+    monkeypatch.setattr(local, "core_count", lambda: 8)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    workers = LocalWorkers(jobs, threads)
+    assert workers.count == count
+    assert workers.environments == [{"OMP_NUM_THREADS": str(each)}] * count
+    assert f"'threads': {each}" in str(pickle.loads(workers.work).keywords)

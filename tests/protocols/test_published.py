@@ -37,7 +37,7 @@ def report(tmp_path):
                 "backbone": {"name": "ViT-B/16", "weights": "openai"},
             }
             (folder / "results.json").write_text(json.dumps(found | others))
-        return {table.kind: table for table in build_report(find_runs([str(tmp_path)]))}
+        return {table.kind: table for table in build_report(find_runs([str(tmp_path)])).tables}
 
     return report
 

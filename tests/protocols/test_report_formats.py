@@ -18,7 +18,7 @@ def out(kept_protocol_runs):
 
 @pytest.fixture(scope="module")
 def tables(out):
-    return build_report(find_runs([str(out)]))
+    return build_report(find_runs([str(out)])).tables
 
 
 def printed(out, form: str, capsys) -> str:
@@ -37,16 +37,24 @@ def test_text(out, capsys):
 
 def test_markdown(out, capsys):
     text = printed(out, "markdown", capsys)
-    assert "### base to new classes: coop/vit_b16, 16 shots" in text
-    assert "| dtd" in text and "72.0 ±6.6" in text
+    assert "### base to new classes: coop, 16 shots" in text
+    assert "| dtd" in text and "72.0 ±6.6" in text and "**75.7 ±5.2 " not in text
+    assert "| maple          | **80.5" in text and "- All methods: configs/\\*/vit_b16.yaml" in text
     assert "- published: MaPLe" in text
 
 
 def test_latex(out, capsys):
     text = printed(out, "latex", capsys)
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{table}") >= 8
-    assert r"72.0 $\pm$6.6" in text and r"coop/vit\_b16" in text
-    assert "±" not in text.split("%")[0]
+    # three metrics, two numbers of shots, two tables of differences, one of costs
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{table}") == 3 + 2 + 2 + 1
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    assert r"method & dtd & eurosat & average \\" in lines
+    assert r"coop & 72.0 $\pm$6.6 & 81.0 $\pm$2.5 & 76.5 $\pm$3.7 \\" in lines
+    assert r"maple & \textbf{75.7} $\pm$5.2 & \textbf{85.3} $\pm$3.8" in text
+    assert "±" not in "".join(lines)
+    assert "% published: coop, dtd: base [79.4 -7.4*], new [41.2 +20.8*], H" in text
+    assert "% published: CoOp: cited:" in text
+    assert "% All methods: configs/*/vit_b16.yaml" in text
 
 
 def test_csv_has_every_seed_and_every_mean(out, capsys):
@@ -85,7 +93,7 @@ def test_methods_with_other_datasets_are_said_to_have_them(out):
         for run in find_runs([str(out / "base2new")])
         if (run.method, run.dataset) != ("maple/vit_b16", "eurosat")
     ]
-    overview = next(table for table in build_report(runs) if table.kind == "overview")
+    overview = next(table for table in build_report(runs).tables if table.kind == "overview")
     assert overview.rows[1].name == "maple/vit_b16 (INCOMPLETE)"
     assert overview.lacking(overview.rows[1].cells["base"]) == "1 of 2 datasets"
     assert overview.remarks == ["INCOMPLETE: maple/vit_b16 has 1 of 2 datasets, not eurosat"]
@@ -138,6 +146,9 @@ def test_the_cost(tables):
     (cost,) = [table for table in tables if table.kind == "cost"]
     cells = cost.rows[0].cells
     assert (cost.rows[0].name, cells["method"]) == ("base2new", "coop/vit_b16")
-    assert (cells["runs"], cells["train s in all"]) == (6, 360.0)
-    assert (cells["peak memory MB"], cells["trained parameters"]) == (500.0, 2048)
-    assert "measured on abacus" in cost.remarks
+    assert (cells["runs"], cells["train s"], cells["train CPU s"]) == (6, 60.0, 40.0)
+    assert cells["CPU s in all"] == 6 * (40 + 3 + 1)
+    assert (cells["peak MB"], cells["parameters"]) == (500.0, 2048)
+    assert "measured on abacus, with 2 thread(s) a run" in cost.remarks
+    shared = cost.rows[-1]
+    assert (shared.name, shared.cells["CPU s in all"]) == ("shared work", 36 * 5.0)

@@ -13,9 +13,9 @@ import pytest
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.protocols.report.build import build_report
-from softprompt.core.protocols.report.overview import method_labels
+from softprompt.core.protocols.report.names import method_labels
 from softprompt.core.protocols.report.page import as_html
-from softprompt.core.protocols.report.plots import Series, look
+from softprompt.core.protocols.report.plots import look
 from softprompt.core.protocols.runs import find_runs
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -108,7 +108,7 @@ def test_plots_take_the_colour_of_the_page(text):
 
 
 def test_no_two_methods_look_the_same():
-    looks = {look(index, Series("any", {})) for index in range(30)}
+    looks = {look(index) for index in range(30)}
     assert len(looks) == 30
 
 
@@ -151,8 +151,23 @@ def test_what_a_page_needs_is_named_if_it_is_missing(missing, kept_protocol_runs
 def test_labels_leave_out_what_methods_share():
     assert method_labels(["coop/tiny,A=1", "maple/tiny,A=1"]) == (
         {"coop/tiny,A=1": "coop", "maple/tiny,A=1": "maple"},
-        "configs/*/tiny.yaml with A=1",
+        ["All methods: configs/*/tiny.yaml with A 1"],
     )
     same, shared = method_labels(["prometar/tiny", "prometar/tiny_paper"])
-    assert list(same.values()) == ["prometar/tiny", "prometar/tiny_paper"] and shared == ""
+    assert list(same.values()) == ["prometar/tiny", "prometar/tiny_paper"] and shared == []
     assert list(method_labels(["coop/tiny", "coop/tiny,A=1"])[0]) == ["coop/tiny", "coop/tiny,A=1"]
+    assert method_labels(["coop/tiny,A=1,B=2", "coop/tiny,A=1,B=3"]) == (
+        {"coop/tiny,A=1,B=2": "coop/tiny,B=2", "coop/tiny,A=1,B=3": "coop/tiny,B=3"},
+        ["All methods: A 1"],
+    )
+    assert method_labels(["coop/tiny,A=1"]) == (
+        {"coop/tiny,A=1": "coop/tiny"},
+        ["All methods: A 1"],
+    )
+
+
+def test_labels_of_many_settings_are_numbered():
+    long = "coop/tiny,OPTIM.LR=1,DATALOADER.TRAIN_X.BATCH_SIZE=8,OPTIM.MAX_EPOCH=100"
+    labels, lines = method_labels([long, "coop/tiny"])
+    assert labels[long] == "coop/tiny #1"
+    assert lines == [f"coop/tiny #1: {long[10:].replace(',', ' ').replace('=', ' ')}"]

@@ -36,7 +36,7 @@ class Engine:
 
     name: str = "local"  # or ray, slurm
     jobs: int = 0  # workers; 0: as many as there is room for
-    threads: int = 0  # of each local worker; 0: its share of the cores
+    threads: int = 0  # of each local worker; 0: OMP_NUM_THREADS, or else its share of the cores
     address: str = ""  # of a running Ray cluster; "": one is started on this machine
     options: tuple[str, ...] = ()  # KEY=VALUE for submitit, such as slurm_partition=gpu
 

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from softprompt.core.protocols.worker import run_cells
+from softprompt.core.protocols.worker import run_cells, threads_asked
 
 
 class Processes:
@@ -90,18 +90,20 @@ class LocalWorkers(Processes):
         """Prepare the processes.
 
         Args:
-            jobs: how many; 0: one a GPU, without a GPU one a core.
-            threads: of each process; 0: its share of the cores.
+            jobs: how many; 0: one a GPU, without a GPU as many as the cores have room for.
+            threads: of each process; 0: OMP_NUM_THREADS or, if that is not set, its share of the
+                cores.
         """
         import torch
 
         gpus = _visible_gpus(torch.cuda.device_count())
-        self.count = jobs or len(gpus) or core_count()
-        assigned = [gpus[worker % len(gpus)] for worker in range(self.count)] if gpus else []
-        super().__init__(
-            partial(run_cells, threads=threads or max(1, core_count() // self.count)),
-            [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in assigned] or [{}] * self.count,
-        )
+        threads = threads or threads_asked()
+        self.count = jobs or len(gpus) or max(1, core_count() // (threads or 1))
+        threads = threads or max(1, core_count() // self.count)
+        environments = [{"OMP_NUM_THREADS": str(threads)} for _ in range(self.count)]
+        for worker, environment in enumerate(environments if gpus else ()):
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[worker % len(gpus)]
+        super().__init__(partial(run_cells, threads=threads), environments)
 
 
 def core_count() -> int:

@@ -11,12 +11,13 @@ from ray.exceptions import RayActorError, RayError
 from softprompt.core.base.errors import UserError
 from softprompt.core.protocols.engines import remote
 from softprompt.core.protocols.engines.local import core_count
+from softprompt.core.protocols.worker import threads_asked
 
 OBJECT_STORE = 100 * 2**20  # bytes, in a cluster of our own: cells are small
 
 
 class RayWorkers:
-    """Actors with a GPU each or, on a cluster without any, with a core each."""
+    """Actors with a GPU each or, on a cluster without any, with a core a thread."""
 
     most = 1
 
@@ -34,18 +35,23 @@ class RayWorkers:
         cloudpickle.register_pickle_by_value(remote)
         room = ray.cluster_resources()
         gpus = int(room.get("GPU", 0))
-        most = gpus or int(room.get("CPU", 0))
+        self.threads = threads_asked() or 1
+        most = gpus or int(room.get("CPU", 0)) // self.threads
         if not most:
-            raise UserError("the Ray cluster has neither a GPU nor a CPU for a worker")
+            raise UserError(
+                f"the Ray cluster has neither a GPU nor {self.threads} CPU(s) for a worker"
+            )
         self.count = min(jobs or most, most)
-        self.actor = ray.remote(remote.RemoteWorker).options(num_cpus=1, num_gpus=1 if gpus else 0)
+        self.actor = ray.remote(remote.RemoteWorker).options(
+            num_cpus=self.threads, num_gpus=1 if gpus else 0
+        )
         self.alive: dict[int, Any] = {}  # actors
         self.busy: dict[Any, int] = {}  # worker by the reference to its result
 
     def start(self, worker: int, cells: list[dict]) -> None:
         if worker not in self.alive:
             self.alive[worker] = self.actor.remote(remote.code_folder())
-        self.busy[self.alive[worker].run.remote(cells, 1)] = worker
+        self.busy[self.alive[worker].run.remote(cells, self.threads)] = worker
 
     def ended(self, timeout: float) -> list[tuple[int, list[dict] | str]]:
         ready, _ = ray.wait(list(self.busy), timeout=timeout)
@@ -71,7 +77,7 @@ def _connect(jobs: int, address: str) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(
             "local",
-            num_cpus=jobs or core_count(),
+            num_cpus=jobs * (threads_asked() or 1) or core_count(),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE,
             **quiet,

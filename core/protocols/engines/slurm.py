@@ -10,6 +10,7 @@ import submitit
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.protocols.engines import remote
+from softprompt.core.protocols.worker import threads_asked
 
 ROUNDS = 4  # jobs of each worker in a sweep, so that the others do not wait long for the last one
 MINUTES = 24 * 60  # time limit of a job, unless timeout_min is set
@@ -43,7 +44,7 @@ class SlurmWorkers:
         self.count = jobs
         self.most = ceil(cells / (ROUNDS * jobs))
         self.worker = remote.RemoteWorker(remote.code_folder())
-        self.threads = int(parameters.get("cpus_per_task", 1))
+        self.threads = threads_asked() or int(parameters.get("cpus_per_task", 1))
         self.busy: dict[int, submitit.Job] = {}
 
     def start(self, worker: int, cells: list[dict]) -> None:

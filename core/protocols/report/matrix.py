@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-import yaml
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.escape import as_markdown, as_markdown_code
+from softprompt.core.config.yaml_files import read_yaml
 from softprompt.core.engine.results import harmonic_mean
-from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.plans.matrix import MatrixRun
 from softprompt.core.protocols.runs import accuracies
+from softprompt.core.protocols.stored import damage_of, read_run
 
 CAPTION = (
     "Accuracy on base / new classes and their harmonic mean H in percent on `{dataset}`, "
@@ -21,6 +21,7 @@ CAPTION = (
     "else its defaults."
 )
 MISSING = "–"
+NODES = ("PROMPT", "TRAINER", "DATASET", "OPTIM", "DATALOADER", "MODEL", "TEST")  # of a config.yaml
 Scores = dict[MatrixRun, dict[str, float]]  # accuracy by class set, of the finished runs
 
 
@@ -30,9 +31,13 @@ def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
     Raises:
         UserError: none has, or finished ones differ in settings that they should share.
     """
-    scores = {run: found for run in runs if (found := accuracies(run.folder))}
+    damaged = {run: damage for run in runs if (damage := damage_of(run.folder))}
+    sound = [run for run in runs if run not in damaged]
+    scores = {run: found for run in sound if (found := accuracies(run.folder))}
     if not scores:
-        raise UserError(f"none of the {len(runs)} runs has finished yet")
+        raise UserError(
+            next(iter(damaged.values()), f"none of the {len(runs)} runs has finished yet")
+        )
     trainers = list(dict.fromkeys(run.trainer for run in runs if run.trainer))
     rows = []
     for learner in dict.fromkeys(run.learner for run in runs):
@@ -45,8 +50,10 @@ def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
         rows.append([as_markdown_code(learner), *(_mean(pair, scores) for pair in pairs)])
     headers = ["prompt learner", *map(as_markdown_code, trainers)]
     table = tabulate(rows, headers, "github", disable_numparse=True)
-    results = {run: read_results(run.folder) or {} for run in scores}
-    return "\n\n".join([_caption(runs, results), table, *_notes(results)]) + "\n"
+    results = {run: read_run(run.folder) or {} for run in scores}
+    left_out = [f"**Left out: {as_markdown(damage)}.**" for damage in damaged.values()]
+    caption = "\n".join([_caption(runs, results), *left_out])
+    return "\n\n".join([caption, table, *_notes(results)]) + "\n"
 
 
 def _mean(pair: list[MatrixRun], scores: Scores) -> str:
@@ -87,7 +94,7 @@ def _caption(runs: Sequence[MatrixRun], results: dict[MatrixRun, dict]) -> str:
         lines.append(f"**Tested on {shared['TEST']['MAX_IMAGES']} pictures of each class set.**")
     warnings = [warning for each in results.values() for warning in each["warnings"]]
     lines += dict.fromkeys(f"**{as_markdown(warning)}.**" for warning in warnings)
-    commits = {each["environment"]["commit"] for each in results.values()}
+    commits = {str(each["environment"].get("commit")) for each in results.values()}
     if len(commits) > 1:
         lines.append(f"The runs are of {len(commits)} versions of the code.")
     return "\n".join(lines)
@@ -97,8 +104,9 @@ def _notes(results: dict[MatrixRun, dict]) -> list[str]:
     """Return what trainers noted about their pairs, such as a start that only some of them have."""
     noted = {}
     for run, each in results.items():
-        note = each.get("train", {}).get("note")
-        if note:
+        train = each.get("train")
+        note = train.get("note") if isinstance(train, dict) else None
+        if isinstance(note, str):
             pair = " under ".join(map(as_markdown_code, (run.learner, run.trainer)))
             noted[f"* {pair}: {as_markdown(note)}"] = None
     return ["\n".join(noted)] if noted else []
@@ -112,10 +120,14 @@ def _shared_settings(runs: list[MatrixRun]) -> dict:
     """
     seen: dict[tuple[str, str], tuple[MatrixRun, dict]] = {}
     for run in runs:
-        tree = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
+        file = run.folder / "config.yaml"
+        tree = read_yaml(file)
+        missing = [node for node in NODES if not isinstance(tree.get(node), dict)]
+        if missing:
+            raise UserError(f"{file} is no configuration of a run: it has no {missing[0]}")
         for key in ("SEED", "OUTPUT_DIR", "PLUGINS"):
-            del tree[key]
-        del tree["DATASET"]["ROOT"]
+            tree.pop(key, None)
+        tree["DATASET"].pop("ROOT", None)
         groups = {
             ("learner", run.learner): tree.pop("PROMPT"),
             ("pair", run.model): tree.pop("TRAINER"),

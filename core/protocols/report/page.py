@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.escape import one_line
 from softprompt.core.base.files import ASSETS as PACKAGE_ASSETS
 from softprompt.core.engine.results import ZERO_SHOT
 from softprompt.core.protocols.report.as_csv import as_csv
-from softprompt.core.protocols.report.overview import grouped, method_labels, overviews
-from softprompt.core.protocols.report.plots import Series, curves, dots
-from softprompt.core.protocols.report.protocols import CLIP, TITLES
-from softprompt.core.protocols.report.remarks import in_order
+from softprompt.core.protocols.report.content import Group, Report
+from softprompt.core.protocols.report.plots import Series, curves, dots, legend
+from softprompt.core.protocols.report.protocols import CLIP
+from softprompt.core.protocols.report.remarks import ABOUT_RUNS, CAUTION, in_order
 from softprompt.core.protocols.report.scores import Score
-from softprompt.core.protocols.report.significance import significances
 from softprompt.core.protocols.report.table import Row, Table, shots_of
+from softprompt.core.protocols.report.tabulated import SPREADS, spread_of
 
 ASSETS = PACKAGE_ASSETS / "report"
-ABOUT_RUNS = ("INCOMPLETE", "NOT COMPARABLE")
 MOST_PLOTS = 13  # of few shots: the average and twelve datasets
+RANKS = ("H", "accuracy")  # columns by which methods are sorted, else by the last one
+UNLISTED = ("significance", "cost")  # kinds of tables without remarks on single runs
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,18 @@ class Section:
     title: str
     tables: list[Table]
     plots: list[tuple[str, str]] = field(default_factory=list)  # caption and SVG
-    shared: str = ""  # what all its methods have in common and their labels omit
+    omitted: list[str] = field(default_factory=list)  # what the labels of its methods omit
+    ranked_by: str = ""  # the column by which the first table is sorted, best first
 
     @property
     def warnings(self) -> list[str]:
-        """The remarks on what is missing or differs, of every method and of the overview."""
-        tables = [table for table in self.tables if table.kind in (*TITLES, "overview")]
-        remarks = [remark for table in reversed(tables) for remark in table.remarks]
+        """The remarks on what is missing, differs or misleads, of the overview and every method."""
+        tables = [table for table in self.tables if table.kind not in UNLISTED]
+        remarks = in_order(remark for table in tables for remark in table.remarks)
         return [remark for remark in remarks if remark.startswith(ABOUT_RUNS)]
 
-    @property
-    def anchor(self) -> str:
-        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
 
-
-def as_html(tables: Sequence[Table]) -> str:
+def as_html(report: Report, spread: str = "interval") -> str:
     """Return the page.
 
     Raises:
@@ -53,55 +52,97 @@ def as_html(tables: Sequence[Table]) -> str:
         from jinja2 import Environment, FileSystemLoader
     except ImportError:
         raise UserError('a page needs jinja2: pip install "softprompt[report]"') from None
-    protocols = [table for table in tables if table.kind in TITLES]
-    sections = [_section(title, group) for title, group in grouped(protocols).items()]
-    labels, shared = method_labels(table.method for table in protocols)
-    costs = [_relabelled(table, labels) for table in tables if table.kind == "cost"]
-    sections += [Section("Cost", costs, shared=shared)] if costs else []
-    warnings = [line for section in sections for line in section.warnings]
+    drawn = in_order(
+        group.labels[table.method]
+        for group in report.groups
+        for table in group.tables
+        if not table.untrained or len(group.tables) == 1
+    )
+    sections = [_section(group, drawn) for group in report.groups]
+    for title, kind in (("Single runs", "single"), ("Cost", "cost")):
+        tables = [table for table in report.others if table.kind == kind]
+        sections += [Section(title, tables)] if tables else []
+    warnings = in_order(line for section in sections for line in section.warnings)
+    columns = (column for table in report.protocols for column in table.columns)
+    reference = report.names.of(ZERO_SHOT) * any(it.startswith(CLIP) for it in columns)
     environment = Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: one_line(value) if type(value) is str else value,
     )
     return environment.get_template("page.html").render(
         sections=sections,
-        methods=len({table.method for table in protocols}),
+        about=report.about,
+        methods=len({table.method for table in report.protocols}),
+        left_out=report.left_out,
         incomplete=[line for line in warnings if line.startswith("INCOMPLETE")],
         different=[line for line in warnings if line.startswith("NOT COMPARABLE")],
+        cautions=[it.removeprefix(CAUTION) for it in warnings if it.startswith(CAUTION)],
+        legend=legend(drawn, reference) if drawn else [],
+        spread=SPREADS[spread],
+        half=lambda score: spread_of(score, spread),
         style=(ASSETS / "style.css").read_text(encoding="utf-8"),
         script=(ASSETS / "script.js").read_text(encoding="utf-8"),
-        data=base64.b64encode(gzip.compress(as_csv(tables).encode(), mtime=0)).decode(),
+        data=base64.b64encode(gzip.compress(as_csv(report).encode(), mtime=0)).decode(),
         is_score=lambda cell: isinstance(cell, Score),
     )
 
 
-def _section(title: str, tables: list[Table]) -> Section:
+def _section(group: Group, drawn: Sequence[str]) -> Section:
     """Return the section of a protocol: averages, plots, every dataset, tests between methods."""
-    labels, shared = method_labels(table.method for table in tables)
-    plots = _curves(title, tables, labels) if tables[0].kind == "few_shot" else []
-    plots = plots or _dots(title, tables, labels)
-    averages = [_relabelled(table, labels) for table in overviews(tables)]
-    tests = [_relabelled(table, labels) for table in significances(tables)]
-    title = title[0].upper() + title[1:]
-    return Section(title, [*averages, _joined(title, tables, labels), *tests], plots, shared)
+    plots = _curves(group, drawn) if group.tables[0].kind == "few_shot" else []
+    plots = plots or _dots(group, drawn)
+    averages = [_ranked(table) for table in group.short(group.overview)]
+    title = group.title[0].upper() + group.title[1:]
+    tables = [*averages, _joined(title, group), *group.short(group.tests)]
+    return Section(title, tables, plots, group.omitted, _rank(averages[0]) if averages else "")
 
 
-def _joined(title: str, tables: list[Table], labels: dict[str, str]) -> Table:
+def _rank(table: Table) -> str:
+    """Return the column by which the methods of an overview are sorted."""
+    return next((name for name in RANKS if name in table.columns), table.columns[-1])
+
+
+def _ranked(table: Table) -> Table:
+    """Return an overview with the best method first; what is incomplete comes last."""
+    column = _rank(table)
+
+    def worth(row: Row) -> tuple[bool, float]:
+        score = row.score(column)
+        return "INCOMPLETE" not in row.name, score.mean if score else -1.0
+
+    return replace(table, rows=sorted(table.rows, key=worth, reverse=True))
+
+
+def _compared(group: Group) -> list[Table]:
+    """Return a group's tables without those of zero-shot CLIP itself, which all others show."""
+    return [table for table in group.tables if not table.untrained] or group.tables
+
+
+def _joined(title: str, group: Group) -> Table:
     """Return the tables of several methods as one, with the method as a column."""
+    tables = _compared(group)
     columns = in_order(column for table in tables for column in table.columns)
+    labels = group.labels
     rows = [
         Row(row.name, {"method": labels[table.method], **row.cells}, row.average)
         for table in tables
         for row in table.rows
     ]
-    remarks = in_order(it for table in tables for it in _named(table, labels[table.method]))
+    remarks = in_order(it for table in group.tables for it in _named(table, labels[table.method]))
     sources = in_order(source for table in tables for source in table.sources)
-    return replace(
+    joined = replace(
         tables[0],
         title=f"{title}: every dataset",
         columns=("method", *columns),
         rows=rows,
         remarks=[*remarks, *(f"published: {source}" for source in sources)],
+        ranked=True,
     )
+    (short,) = group.short([joined])
+    return short
 
 
 def _named(table: Table, method: str) -> list[str]:
@@ -109,42 +150,29 @@ def _named(table: Table, method: str) -> list[str]:
     named = []
     for remark in table.remarks:
         kind, _, rest = remark.partition(": ")
-        named.append(f"{kind}: {method}: {rest}" if kind in ABOUT_RUNS else remark)
+        named.append(f"{kind}: {method}: {rest}" if remark.startswith(ABOUT_RUNS) else remark)
     return named
 
 
-def _relabelled(table: Table, labels: dict[str, str]) -> Table:
-    """Return the table with labels for methods, longer names first: one may contain another."""
-    order = sorted(labels.items(), key=lambda item: -len(item[0]))
-
-    def short(text: str) -> str:
-        for method, label in order:
-            text = text.replace(method, label)
-        return text
-
-    rows = []
-    for row in table.rows:
-        cells = {
-            key: short(str(cell)) if key == "method" else cell for key, cell in row.cells.items()
-        }
-        rows.append(Row(short(row.name), cells, row.average))
-    return replace(table, rows=rows, remarks=[short(remark) for remark in table.remarks])
-
-
-def _dots(title: str, tables: list[Table], labels: dict[str, str]) -> list[tuple[str, str]]:
+def _dots(group: Group, drawn: Sequence[str]) -> list[tuple[str, str]]:
     """Return a plot for each metric: datasets and average, one colour a method, zero-shot CLIP."""
     plots = []
+    tables = _compared(group)
     rows = in_order(row.name for table in tables for row in table.rows if not row.average)
     average = "average, some INCOMPLETE" if any(map(_is_incomplete, tables)) else "average"
     rows += [average] if any(row.average for table in tables for row in table.rows) else []
     for metric in [name for name in tables[0].columns if not name.startswith(CLIP)]:
         clip = CLIP if metric == "accuracy" else f"{CLIP} {metric}"
-        series = [Series(labels[table.method], _by_row(table, metric, average)) for table in tables]
+        series = [
+            Series(drawn.index(group.labels[table.method]), _by_row(table, metric, average))
+            for table in tables
+        ]
         zero_shot: dict = {}
-        for table in sorted(tables, key=_is_incomplete, reverse=True):  # complete ones overwrite
+        for table in sorted(group.tables, key=_is_incomplete, reverse=True):  # complete ones last
             zero_shot |= {name: it for name, it in _by_row(table, clip, average).items() if it}
-        series += [Series(ZERO_SHOT, zero_shot, reference=True)] if zero_shot else []
-        plots.append((f"{title}: {metric}", dots(f"{title}: {metric}", rows, series)))
+        series += [Series(0, zero_shot, reference=True)] if zero_shot else []
+        title = f"{group.title}: {metric}"
+        plots.append((title, dots(title, rows, series, group.names.of)))
     return plots
 
 
@@ -156,8 +184,9 @@ def _by_row(table: Table, column: str, average: str) -> dict[str | int, Score | 
     return {average if row.average else row.name: row.score(column) for row in table.rows}
 
 
-def _curves(title: str, tables: list[Table], labels: dict[str, str]) -> list[tuple[str, str]]:
+def _curves(group: Group, drawn: Sequence[str]) -> list[tuple[str, str]]:
     """Return a plot over the number of shots for the average and each dataset, if any varies."""
+    tables = _compared(group)
     columns = {shots: name for name in tables[0].columns if (shots := shots_of(name))}
     if len(columns) < 2:
         return []
@@ -173,9 +202,10 @@ def _curves(title: str, tables: list[Table], labels: dict[str, str]) -> list[tup
                 scores: dict[str | int, Score | None] = {
                     shots: row.score(column) for shots, column in columns.items()
                 }
-                series.append(Series(labels[table.method], scores))
+                series.append(Series(drawn.index(group.labels[table.method]), scores))
                 clip = row.score(CLIP) or clip
         if clip:
-            series.append(Series(ZERO_SHOT, dict.fromkeys(columns, clip), reference=True))
-        plots.append((f"{title}: {name}", curves(f"{title}: {name}", series)))
+            series.append(Series(0, dict.fromkeys(columns, clip), reference=True))
+        title = f"{group.title}: {group.names.of(name)}"
+        plots.append((title, curves(title, series)))
     return plots

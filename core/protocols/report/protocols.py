@@ -7,11 +7,15 @@ others have, the table is marked as incomplete.
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
+from softprompt.core.base.registry import normalized
+from softprompt.core.engine.results import ZERO_SHOT
+from softprompt.core.protocols.plans.protocols import UNTRAINED
 from softprompt.core.protocols.report.published import PublishedResults
 from softprompt.core.protocols.report.remarks import in_order, missing, remarks
 from softprompt.core.protocols.report.scores import Score, average_of, h_of, over_seeds
 from softprompt.core.protocols.report.table import Cell, Row, Table, shots_label
-from softprompt.core.protocols.runs import Run
+from softprompt.core.protocols.runs import SINGLE, Run, finished
+from softprompt.core.protocols.stored import trained_name
 
 HALVES = ("base", "new")
 TITLES = {
@@ -37,6 +41,8 @@ def kind_of(run: Run) -> str:
 def protocol_tables(runs: Sequence[Run], published: PublishedResults) -> list[Table]:
     """Return a table for each protocol, method, source and number of shots."""
 
+    runs = [run for run in runs if run.protocol != SINGLE]
+
     def key(run: Run) -> tuple:
         source = run.dataset if run.protocol == "transfer" else ""
         shots = 0 if run.protocol == "few_shot" else run.shots
@@ -61,9 +67,24 @@ def protocol_tables(runs: Sequence[Run], published: PublishedResults) -> list[Ta
                 method,
                 source,
                 shots or None,
+                untrained=_untrained(of_kind),
             )
             tables.append(published.beside(table, of_kind))
     return tables
+
+
+def _untrained(runs: list[Run]) -> bool:
+    """Whether these are runs of zero-shot CLIP itself, with the sentences of the comparison."""
+    done = finished(runs)
+    for _, results in done:
+        own, compared = results["results"][trained_name(results)], results["results"].get(ZERO_SHOT)
+        same = compared is not None and all(
+            compared.get(subset, {}).get("accuracy") == scores["accuracy"]
+            for subset, scores in own.items()
+        )
+        if normalized(trained_name(results)) != UNTRAINED or not same:
+            return False
+    return bool(done)
 
 
 def _kinds(runs: list[Run]) -> list[tuple[str, list[Run]]]:

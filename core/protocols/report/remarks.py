@@ -8,6 +8,8 @@ from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.protocols.runs import Run, finished
 
 Value = TypeVar("Value")
+CAUTION = "CAUTION: "
+ABOUT_RUNS = ("INCOMPLETE", "NOT COMPARABLE", CAUTION)  # how remarks begin that nobody should miss
 
 
 def in_order(values: Iterable[Value]) -> list[Value]:
@@ -18,7 +20,7 @@ def in_order(values: Iterable[Value]) -> list[Value]:
 def missing(runs: Sequence[Run]) -> list[str]:
     """Return a line for each run that did not finish, or that other rows have and one lacks."""
     unfinished = [run for run in runs if run.results is None]
-    lines = [f"{run.name}: no results.json in {run.folder}" for run in unfinished]
+    lines = [f"{run.name}: {run.absence}" for run in unfinished]
     rows = {(run.dataset, run.target) for run in runs}
     repetitions = {(run.shots, run.seed) for run in runs}
     begun = {(run.dataset, run.target, run.shots, run.seed) for run in runs}
@@ -37,13 +39,27 @@ def remarks(runs: Sequence[Run]) -> list[str]:
     lines = [f"INCOMPLETE: {line}" for line in missing(runs)]
     for run, results in finished(runs):
         on = run.target or run.dataset
-        lines += results["warnings"]
         if results["split"]["note"]:
             lines.append(f"{on}: {results['split']['note']}")
         samples = [f"{sample} ({subset})" for subset, sample in results["sampled"].items()]
         if samples:
             lines.append(f"{on}: tested on {', '.join(samples)}")
-    return in_order([*lines, *_differences(runs)])
+    return in_order([*lines, *_differences(runs), *cautions(runs)])
+
+
+def cautions(runs: Sequence[Run]) -> list[str]:
+    """Return a line for each warning of these runs, with the runs that it is not common to."""
+    warned: dict[str, list[Run]] = {}
+    done = finished(runs)
+    for run, results in done:
+        for warning in in_order(results["warnings"]):
+            warned.setdefault(warning, []).append(run)
+    lines = []
+    for warning, of_runs in warned.items():
+        more = f" and {len(of_runs) - 1} more" if len(of_runs) > 1 else ""
+        where = f" ({of_runs[0].name}{more})" if len(of_runs) < len(done) else ""
+        lines.append(f"{CAUTION}{warning}{where}")
+    return lines
 
 
 def _differences(runs: Sequence[Run]) -> list[str]:

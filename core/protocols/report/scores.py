@@ -43,6 +43,11 @@ class Score:
         return abs(self.difference) > self.half + ROUNDING
 
     @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation over seeds; None for a single one."""
+        return stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+
+    @property
     def incomplete(self) -> bool:
         return self.rows is not None and self.rows[0] < self.rows[1]
 

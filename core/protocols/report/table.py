@@ -27,7 +27,7 @@ class Row:
 class Table:
     """A table, with what a reader of its numbers must know."""
 
-    kind: str  # a protocol, or overview, significance, cost
+    kind: str  # a protocol, or overview, datasets, significance, cost, single
     title: str
     heading: str  # heads the column of row names
     columns: tuple[str, ...]
@@ -37,6 +37,8 @@ class Table:
     source: str = ""  # of a transfer: the dataset of the training
     shots: int | None = None  # None: one column for each number of shots
     formats: dict[str, str] = field(default_factory=dict)  # of numbers, by column; else ".1f"
+    untrained: bool = False  # its method is zero-shot CLIP itself
+    ranked: bool = False  # the scores of a column that stand under one name compete
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -57,6 +59,29 @@ class Table:
         """The names of its rows without the average and, in transfers, without the source."""
         rows = [row.name for row in self.rows if not row.average]
         return [name for name in rows if not name.endswith(" (source)")] or rows
+
+    @cached_property
+    def best(self) -> set[tuple[int, str]]:
+        """The row's index and the column of each score that is best as printed.
+
+        Scores compete with those of the same column in rows of the same name or, where a row is a
+        method, in all rows. One over fewer runs than the others competes with none.
+        """
+        best = set()
+        if not self.ranked:
+            return best
+        for column in self.columns:
+            groups: dict[str, dict[int, float]] = {}
+            for index, row in enumerate(self.rows):
+                score = row.score(column)
+                if score and not self.lacking(score) and "INCOMPLETE" not in row.name:
+                    name = "" if self.heading == "method" else row.name
+                    groups.setdefault(name, {})[index] = round(score.mean, 1)
+            for rivals in groups.values():
+                if len(rivals) > 1:
+                    most = max(rivals.values())
+                    best |= {(i, column) for i, mean in rivals.items() if mean == most}
+        return best
 
     def lacking(self, score: Score) -> str:
         """Return what a score is over fewer of than others of this table, or ""."""
