@@ -112,8 +112,9 @@ def seconds_of(folder: Path) -> float | None:
     except (OSError, RecursionError, UserError):
         return None
     seconds = found.get("seconds") if isinstance(found, dict) else None
-    known = isinstance(seconds, dict) and FIELDS["seconds"].holds(seconds)
-    return sum(seconds.values()) if known else None
+    if isinstance(seconds, dict) and FIELDS["seconds"].holds(seconds):
+        return sum(seconds.values())
+    return None
 
 
 def trained_name(found: dict[str, Any]) -> str:

@@ -59,9 +59,7 @@ def test_workers_share_the_gpus_that_this_process_sees(monkeypatch):
         ("16", 0, 0, 1, 16),
     ],
 )
-def test_workers_take_the_threads_that_are_asked_for(
-    asked, jobs, threads, count, each, monkeypatch
-):
+def test_threads_are_those_asked_for(asked, jobs, threads, count, each, monkeypatch):
     monkeypatch.setattr(local, "core_count", lambda: 8)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)

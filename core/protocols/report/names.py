@@ -33,8 +33,8 @@ def method_labels(methods: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         omitted.insert(0, f"configs/*/{next(iter(configs))}.yaml")
     lines = [f"All methods: {' with '.join(omitted)}"] if omitted else []
     for method, label in labels.items():
-        if len(label) > LONGEST:
-            name, *settings = NEXT_SETTING.split(label)
+        name, *settings = NEXT_SETTING.split(label)
+        if settings and len(label) > LONGEST:
             labels[method] = f"{name} #{1 + sum(' #' in each for each in labels.values())}"
             lines.append(f"{labels[method]}: {_spelt(settings)}")
     return labels, lines

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from softprompt.core.engine.results import ZERO_SHOT
-from softprompt.core.protocols.report.protocols import CLIP, TITLES
+from softprompt.core.protocols.report.protocols import TITLES
 from softprompt.core.protocols.report.remarks import ABOUT_RUNS, CAUTION, in_order
 from softprompt.core.protocols.report.scores import Score
-from softprompt.core.protocols.report.table import Cell, Row, Table, shots_label, shots_of
+from softprompt.core.protocols.report.table import CLIP, Cell, Row, Table, shots_label, shots_of
 
 AVERAGE = "average"
 

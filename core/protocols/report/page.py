@@ -12,10 +12,9 @@ from softprompt.core.engine.results import ZERO_SHOT
 from softprompt.core.protocols.report.as_csv import as_csv
 from softprompt.core.protocols.report.content import Group, Report
 from softprompt.core.protocols.report.plots import Series, curves, dots, legend
-from softprompt.core.protocols.report.protocols import CLIP
 from softprompt.core.protocols.report.remarks import ABOUT_RUNS, CAUTION, in_order
 from softprompt.core.protocols.report.scores import Score
-from softprompt.core.protocols.report.table import Row, Table, shots_of
+from softprompt.core.protocols.report.table import CLIP, Row, Table, shots_of
 from softprompt.core.protocols.report.tabulated import SPREADS, spread_of
 
 ASSETS = PACKAGE_ASSETS / "report"

@@ -13,7 +13,7 @@ from softprompt.core.protocols.plans.protocols import UNTRAINED
 from softprompt.core.protocols.report.published import PublishedResults
 from softprompt.core.protocols.report.remarks import in_order, missing, remarks
 from softprompt.core.protocols.report.scores import Score, average_of, h_of, over_seeds
-from softprompt.core.protocols.report.table import Cell, Row, Table, shots_label
+from softprompt.core.protocols.report.table import CLIP, Cell, Row, Table, shots_label
 from softprompt.core.protocols.runs import SINGLE, Run, finished
 from softprompt.core.protocols.stored import trained_name
 
@@ -24,7 +24,6 @@ TITLES = {
     "cross_dataset": "transfer from ",
     "domain_generalization": "domain shift from ",
 }
-CLIP = "CLIP"  # a column of zero-shot CLIP, or the start of such a column's name
 
 
 def kind_of(run: Run) -> str:

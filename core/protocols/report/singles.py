@@ -4,9 +4,8 @@ import os
 from collections.abc import Sequence
 
 from softprompt.core.engine.results import ZERO_SHOT, harmonic_mean
-from softprompt.core.protocols.report.protocols import CLIP
 from softprompt.core.protocols.report.remarks import CAUTION, in_order
-from softprompt.core.protocols.report.table import Cell, Row, Table
+from softprompt.core.protocols.report.table import CLIP, Cell, Row, Table
 from softprompt.core.protocols.runs import SINGLE, Run, finished
 
 ABOUT = ("model", "dataset", "shots", "seed")

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from softprompt.core.protocols.report.scores import Score
 
+CLIP = "CLIP"  # a column of zero-shot CLIP, or the start of such a column's name
 Cell = Score | float | int | str | None
 
 
@@ -70,7 +71,7 @@ class Table:
         best = set()
         if not self.ranked:
             return best
-        for column in self.columns:
+        for column in (it for it in self.columns if not it.startswith(CLIP)):
             groups: dict[str, dict[int, float]] = {}
             for index, row in enumerate(self.rows):
                 score = row.score(column)

@@ -7,9 +7,8 @@ from tabulate import tabulate
 
 from softprompt.core.base import escape
 from softprompt.core.protocols.report.content import Report
-from softprompt.core.protocols.report.protocols import CLIP
 from softprompt.core.protocols.report.scores import Score
-from softprompt.core.protocols.report.table import Cell, Row, Table
+from softprompt.core.protocols.report.table import CLIP, Cell, Row, Table
 
 WIDTH = 80  # of the lines of a text but for those of tables
 SPREADS = {
