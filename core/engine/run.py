@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import log_lines, logger
+from softprompt.core.base.meter import Laps, processor_seconds
 from softprompt.core.base.seeding import seed_of
 from softprompt.core.data.fewshot import list_sha256
 from softprompt.core.engine import cautions, checkpoint, results
@@ -41,7 +42,9 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
 
     # Everything that can be wrong is checked before the folder is created.
     results.start_measuring()
+    began, before = processor_seconds(), shared.meter.shared if shared else 0.0
     session = Session(cfg, shared)
+    laps = Laps(session.meter, began, before)
     trained_on = cfg.DATASET.SUBSAMPLE_CLASSES
     subsets = cfg.TEST.CLASSES or (trained_on,)
     session.check_test(subsets)
@@ -70,6 +73,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             logger.info(f"{session.views} fixed views a picture, each encoded once")
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
+        begun = (folder / "checkpoints").is_dir()
+        laps.end("prepare")
         seconds = fit(
             trainer,
             batches,
@@ -79,6 +84,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
         )
+        laps.end("train")
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
         contents = evaluate_run(session, learner, subsets, name, summary)
         summary.compare(contents)
@@ -94,6 +100,10 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         if trainer.note:
             contents["train"]["note"] = trainer.note
         contents["seconds"]["train"] = seconds
+        laps.end("evaluate")
+        contents["processor_seconds"] = laps.found()
+        if begun:  # what was spent before the interruption is not known
+            del contents["processor_seconds"]["train"]
         if parallel.is_main_process():
             results.write(folder, contents)
             checkpoint.finish(folder / "checkpoints")
@@ -123,6 +133,7 @@ def evaluate(
         UserError: there are no such prompts, or they do not fit the configuration.
     """
     results.start_measuring()
+    began, before = processor_seconds(), shared.meter.shared if shared else 0.0
     run = Path(model_dir).expanduser()
     saved = _load_prompts(cfg, run, epoch) if model_dir else None
     trained_on = cfg.DATASET.SUBSAMPLE_CLASSES
@@ -134,6 +145,7 @@ def evaluate(
         folder = evaluation_folder(cfg)
 
     session = Session(cfg, shared)
+    laps = Laps(session.meter, began, before)
     session.check_test(subsets)
     said: list[str] = []
     if saved:
@@ -162,7 +174,10 @@ def evaluate(
         for warning in said:
             logger.warning(warning)
         logger.info(f"evaluating {source}")
+        laps.end("prepare")
         contents = evaluate_run(session, learner, subsets, name, summary)
+        laps.end("evaluate")
+        contents["processor_seconds"] = laps.found()
         contents["warnings"] += said
         contents["prompts"] = source
         if parallel.is_main_process():

@@ -1,7 +1,10 @@
 """Evaluate a run on its class sets: the contents of ``results.json`` but for the training."""
 
 import time
+from datetime import datetime, timezone
 from typing import Any
+
+import torch
 
 from softprompt.core.base.log import log_lines, logger
 from softprompt.core.base.seeding import STREAMS, seed_of
@@ -79,6 +82,8 @@ def evaluate_run(
         "config": settings(cfg),
         "config_hash": config_hash(cfg),
         "environment": results.environment(),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": {"evaluate": time.perf_counter() - began},
+        "threads": torch.get_num_threads(),
         "peak_memory": results.peak_memory(),
     }

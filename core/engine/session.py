@@ -60,6 +60,7 @@ class Session:
         self.cfg = cfg
         several = shared is not None
         shared = shared or Shared()
+        self.meter = shared.meter
         self.dataset, self.splits = shared.dataset(
             cfg.DATASET.NAME,
             cfg.DATASET.ROOT,

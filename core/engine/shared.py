@@ -5,8 +5,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torch import Tensor
 from yacs.config import CfgNode
 
+from softprompt.core.base.meter import Meter, Metered
 from softprompt.core.base.registry import DATASETS
 from softprompt.core.clip.build import configured_clip
 from softprompt.core.clip.fast.store import FeatureStore
@@ -32,6 +34,18 @@ class Pictures(NamedTuple):
     content_hash: Callable[[str], str]
 
 
+class MeteredStore(FeatureStore):
+    """A store whose missing features are computed as shared work."""
+
+    def __init__(self, folder: Path | None, limit: float, meter: Meter):
+        super().__init__(folder, limit)
+        self.meter = meter
+
+    def remembered(self, *arguments: Any, **named: Any) -> Tensor:
+        with self.meter.sharing():
+            return super().remembered(*arguments, **named)
+
+
 class Shared:
     """Frozen backbones, datasets and caches to reuse; pass one to every run of a process.
 
@@ -41,6 +55,7 @@ class Shared:
     """
 
     def __init__(self):
+        self.meter = Meter()
         self._clips: dict[tuple, FrozenCLIP] = {}
         self._datasets: dict[tuple, tuple[Dataset, Splits]] = {}
         self._pictures: dict[tuple, Pictures] = {}
@@ -50,7 +65,8 @@ class Shared:
         """Return the frozen CLIP of a configuration."""
         key = cfg.MODEL.dump(), cfg.USE_CUDA
         if key not in self._clips:
-            self._clips[key] = configured_clip(cfg)
+            with self.meter.sharing():
+                self._clips[key] = configured_clip(cfg)
         return self._clips[key]
 
     def dataset(
@@ -72,7 +88,8 @@ class Shared:
             if names_file:
                 file = find_file(folder, names_file)
                 dataset.classnames = renamed(dataset.classnames, file)
-            self._datasets[key] = dataset, check_splits(dataset, dataset.splits())
+            with self.meter.sharing():
+                self._datasets[key] = dataset, check_splits(dataset, dataset.splits())
         return self._datasets[key]
 
     def pictures(
@@ -96,9 +113,9 @@ class Shared:
             elif not isinstance(read, FileReader):
                 read = CheckedReader(read, dataset)
             cached = SizeLimitedCache(read, memory)
-            self._pictures[key] = Pictures(
-                read, cached, cache(partial(picture_fingerprint, cached))
-            )
+            fingerprint = cache(partial(picture_fingerprint, cached))
+            metered = (Metered(each, self.meter) for each in (read, cached, fingerprint))
+            self._pictures[key] = Pictures(*metered)
         return self._pictures[key]
 
     def store(self, folder: str, limit: float) -> FeatureStore:
@@ -110,5 +127,5 @@ class Shared:
         key = folder, limit
         if key not in self._stores:
             place = Path(folder).expanduser() if folder else None
-            self._stores[key] = FeatureStore(place, limit)
+            self._stores[key] = MeteredStore(place, limit, self.meter)
         return self._stores[key]

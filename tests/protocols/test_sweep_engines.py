@@ -92,7 +92,14 @@ class Sweep:
         found = {}
         for file in self.written("results.json"):
             results = json.loads(file.read_text())
-            for own in ("seconds", "peak_memory", "config", "config_hash"):
+            for own in (
+                "seconds",
+                "processor_seconds",
+                "finished",
+                "peak_memory",
+                "config",
+                "config_hash",
+            ):
                 del results[own]
             parts = file.relative_to(self.folder / "out").parts
             found["/".join([parts[0], *parts[3:-1]])] = results

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from statistics import fmean
 
+from softprompt.core.base.meter import SHARED
 from softprompt.core.protocols.report.remarks import in_order
 from softprompt.core.protocols.report.table import Row, Table
 from softprompt.core.protocols.runs import SINGLE, Run, finished
@@ -18,7 +19,6 @@ FORMATS = {
     "peak MB": ",.0f",
     "parameters": ",d",
 }
-SHARED = "shared"  # key of the processor seconds that other runs of a process profit from, too
 
 
 def costs(runs: Sequence[Run]) -> list[Table]:
@@ -83,7 +83,7 @@ def _own(results: dict) -> float | None:
 
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return fmean(known) if known and len(known) == len(values) else None
+    return fmean(known) if known else None
 
 
 def _peak(results: list[dict]) -> float | None:
