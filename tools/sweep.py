@@ -89,9 +89,10 @@ def run_and_report(cells: list, engine, given: argparse.Namespace) -> int:
     from softprompt.core.protocols.driver import run_cells
     from softprompt.core.protocols.progress import print_failures
     from softprompt.core.protocols.report.build import build_report, render
-    from softprompt.core.protocols.runs import find_runs
+    from softprompt.core.protocols.runs import find_runs, summary
 
-    errors = run_cells(cells, engine, Path(given.output_dir), retries=given.retries)
+    output = Path(given.output_dir)
+    errors = run_cells(cells, engine, output, retries=given.retries, summary=summary)
     report = build_report(find_runs([cell.folder for cell in cells]))
     say(f"\n{render(report, 'text')}")
     return print_failures(errors, len(cells)) or int(bool(report.left_out))

@@ -8,7 +8,7 @@ import pytest
 from softprompt.core.config.load import load_config
 from softprompt.core.engine.results import ZERO_SHOT
 from softprompt.core.protocols.report.build import build_report
-from softprompt.core.protocols.report.published import AVERAGED, FILE, PublishedResults
+from softprompt.core.protocols.report.published import AVERAGED, FILE, SETTINGS, PublishedResults
 from softprompt.core.protocols.runs import find_runs
 
 with open(FILE, newline="", encoding="utf-8") as opened:
@@ -116,6 +116,46 @@ def test_another_method_or_number_of_shots_is_compared_with_nothing(report, opti
 def test_settings_that_change_no_result_leave_it_the_same_experiment(report):
     config = "maple/vit_b16,DATALOADER.NUM_WORKERS=4"
     assert row(report(*dtd(80.0, config=config))["base2new"], "dtd")["base"].published
+
+
+def kgcoop(schedule: str, config: str = "kgcoop/vit_b16") -> tuple:
+    settings = {"TEST": {"SPLIT": "test", "TEMPLATES": "coop"}, "OPTIM": {"LR_SCHEDULER": schedule}}
+    return dtd(77.0, 78.0, config=config), {"config": settings}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "kgcoop/vit_b16",
+        "kgcoop/vit_b16,OPTIM.LR_SCHEDULER=cosine_squared",
+        "kgcoop/vit_b16_published",
+    ],
+)
+def test_kgcoops_numbers_are_compared_with_the_schedule_that_made_them(report, config):
+    runs, others = kgcoop("cosine_squared", config)
+    table = report(*runs, **others)["base2new"]
+    assert row(table, "dtd")["base"].published.value == 77.55
+    assert not any("not compared" in remark for remark in table.remarks)
+
+
+def test_kgcoops_numbers_are_told_to_a_run_with_todays_schedule(report):
+    runs, others = kgcoop("cosine")
+    table = report(*runs, **others)["base2new"]
+    assert row(table, "dtd")["base"].published is None
+    assert row(table, "dtd")["CLIP base"].published.value == 53.24
+    assert table.remarks[-1] == (
+        "published, not compared: KgCoOp with OPTIM.LR_SCHEDULER cosine_squared (here cosine): "
+        "dtd base 77.5, new 55.0, H 64.3"
+    )
+
+
+def test_settings_of_published_numbers_are_of_their_configs_and_have_a_source():
+    published = PublishedResults()
+    with open(SETTINGS, newline="", encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))
+    configs = {config for config, *_ in published.numbers}
+    for each in rows:
+        assert each["source"] and configs & set(each["configs"].split())
 
 
 def test_an_average_is_compared_if_it_is_over_the_published_datasets(report):

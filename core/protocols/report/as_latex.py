@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from softprompt.core.base.escape import as_latex as escaped
 from softprompt.core.base.escape import one_line
 from softprompt.core.protocols.report.content import Group, Report
+from softprompt.core.protocols.report.published import NOT_COMPARED
 from softprompt.core.protocols.report.remarks import ABOUT_RUNS, in_order
 from softprompt.core.protocols.report.scores import Score
 from softprompt.core.protocols.report.table import Row, Table
@@ -70,6 +71,8 @@ def _published(group: Group) -> Iterator[str]:
             if beside:
                 numbers = ", ".join(f"{it} {text.partition(' ')[2]}" for it, text in beside)
                 yield f"published: {group.labels[table.method]}, {row.name}: {numbers}"
+    for table in group.short(group.tables):
+        yield from (remark for remark in table.remarks if remark.startswith(NOT_COMPARED))
     for source in in_order(source for table in group.tables for source in table.sources):
         yield f"published: {source}"
 

@@ -13,7 +13,7 @@ FORMATS = {
     "runs": "d",
     "train CPU s": ",.1f",
     "test CPU s": ",.1f",
-    "CPU s in all": ",.0f",
+    "CPU s in all": ",.1f",
     "train s": ",.1f",
     "test s": ",.1f",
     "peak MB": ",.0f",
