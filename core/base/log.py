@@ -1,7 +1,9 @@
 """The package's logger, and its two outputs: the console and a run's ``log.txt``."""
 
 import logging
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from softprompt.core.base.escape import one_line
@@ -17,11 +19,24 @@ class OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
+class Wrapped(OneLine):
+    """The same, broken between words at the width of the terminal; rows of tables stay whole."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line, width = super().format(record), shutil.get_terminal_size().columns
+        if len(line) <= width or "  " in line:
+            return line
+        return textwrap.fill(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+
+
 def log_to_console() -> None:
     """Print the log to standard output, bare; a second call adds nothing."""
     if not any(isinstance(handler, logging.StreamHandler) for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(OneLine("%(message)s"))
+        formatter = Wrapped if sys.stdout.isatty() else OneLine
+        handler.setFormatter(formatter("%(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -111,6 +111,16 @@ def test_the_log_has_one_line_a_message(name, tmp_path, capsys):
     assert (tmp_path / "log.txt").read_text(encoding="utf-8").endswith(f" {line}")
 
 
+def test_a_terminal_gets_long_messages_in_lines_of_its_width(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    log_to_console()
+    log_lines(f"{'word ' * 12}end\n{'a  table ' * 8}")
+    first, second, table = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("word " * 7 + "word", "  word word word word end")
+    assert table == "a  table " * 8
+
+
 def test_a_table_is_logged_line_by_line(caplog):
     logger.propagate = True
     with caplog.at_level(logging.INFO):

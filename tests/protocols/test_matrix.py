@@ -112,6 +112,20 @@ def test_a_pair_has_its_own_options_and_the_common_budget(learner, tmp_path):
     assert src["PROMPTSRC"].items() <= cfg.TRAINER.PROMPTSRC.items()
 
 
+@pytest.mark.parametrize("file", ["results.json", "config.yaml"])
+def test_a_damaged_run_is_said(file, said, finished, tmp_path):
+    finished(tmp_path, "coop", "erm", 1, 60.0, 40.0)
+    broken = finished(tmp_path, "coop", "erm", 2, 70.0, 50.0)
+    (broken / file).write_text("[1]")
+    words = ["--learners", "coop", "--trainers", "erm", "--seeds", 1, 2]
+    status, table, errors = said("--table", "--output-dir", tmp_path, *words)
+    if file == "results.json":  # its numbers are left out, the others stand
+        assert status == 1 and f"**Left out: {broken}/results.json is damaged: it holds a" in table
+        assert "60.0 / 40.0 / 48.0 (seed 1 only)" in table
+    else:  # whether its numbers may stand in the table is not known
+        assert status == 2 and str(broken / file) in errors and errors.count("\n") == 1
+
+
 def test_a_trainer_with_files_by_learner_has_these_or_its_defaults(tmp_path):
     (tmp_path / "kgcoop").mkdir()
     for name, weight in (("coop_tiny", 3), ("tiny", 5)):
