@@ -53,7 +53,7 @@ FIELDS = {
     "split": Field({"note": ""}, lambda it: _is_mapping(it) and _is_text(it.get("note")), "a note"),
     "sampled": Field({}, _maps_to(_is_text), "texts by class set"),
     "config": Field({}, _is_mapping, "a mapping"),
-    "backbone": Field({}, _maps_to(_is_text), "texts"),
+    "backbone": Field({}, _maps_to(_or_none(_is_text)), "texts"),
     "environment": Field({}, _is_mapping, "a mapping"),
     "seconds": Field({}, _maps_to(_is_number), "seconds"),
     "processor_seconds": Field({}, _maps_to(_is_number), "seconds"),

@@ -134,7 +134,7 @@ class PublishedResults:
 def backbone_of(results: dict) -> str | None:
     """Return the backbone of a run if it may be compared with published ones, else None."""
     backbone = results.get("backbone", {})
-    name, weights = backbone.get("name"), Path(backbone.get("weights", "")).name
+    name, weights = backbone.get("name"), Path(backbone.get("weights") or "").name
     test = results["config"].get("TEST", {})
     standard = test.get("SPLIT") == "test" and test.get("TEMPLATES") == "coop"
     whole = not results["sampled"] and not results["split"]["note"]
