@@ -116,11 +116,11 @@ def test_a_pair_has_its_own_options_and_the_common_budget(learner, tmp_path):
 def test_a_damaged_run_is_said(file, said, finished, tmp_path):
     finished(tmp_path, "coop", "erm", 1, 60.0, 40.0)
     broken = finished(tmp_path, "coop", "erm", 2, 70.0, 50.0)
-    (broken / file).write_text("[1]")
+    (broken / file).write_text('{"results": {"a": {}, "b": {}}}')
     words = ["--learners", "coop", "--trainers", "erm", "--seeds", 1, 2]
     status, table, errors = said("--table", "--output-dir", tmp_path, *words)
     if file == "results.json":  # its numbers are left out, the others stand
-        assert status == 1 and f"**Left out: {broken}/results.json is damaged: it holds a" in table
+        assert status == 1 and f"**Left out: {broken}/results.json is damaged: results" in table
         assert "60.0 / 40.0 / 48.0 (seed 1 only)" in table
     else:  # whether its numbers may stand in the table is not known
         assert status == 2 and str(broken / file) in errors and errors.count("\n") == 1
