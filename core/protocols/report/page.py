@@ -11,14 +11,14 @@ from softprompt.core.base.files import ASSETS as PACKAGE_ASSETS
 from softprompt.core.engine.results import ZERO_SHOT
 from softprompt.core.protocols.report.as_csv import as_csv
 from softprompt.core.protocols.report.content import Group, Report
-from softprompt.core.protocols.report.plots import Series, curves, dots, legend
+from softprompt.core.protocols.report.drawn import compared, plots_of
+from softprompt.core.protocols.report.plots import legend
 from softprompt.core.protocols.report.remarks import ABOUT_RUNS, CAUTION, in_order
 from softprompt.core.protocols.report.scores import Score
-from softprompt.core.protocols.report.table import CLIP, Row, Table, shots_of
+from softprompt.core.protocols.report.table import CLIP, Row, Table
 from softprompt.core.protocols.report.tabulated import SPREADS, spread_of
 
 ASSETS = PACKAGE_ASSETS / "report"
-MOST_PLOTS = 13  # of few shots: the average and twelve datasets
 RANKS = ("H", "accuracy")  # columns by which methods are sorted, else by the last one
 UNLISTED = ("significance", "cost")  # kinds of tables without remarks on single runs
 
@@ -91,8 +91,7 @@ def as_html(report: Report, spread: str = "interval") -> str:
 
 def _section(group: Group, drawn: Sequence[str]) -> Section:
     """Return the section of a protocol: averages, plots, every dataset, tests between methods."""
-    plots = _curves(group, drawn) if group.tables[0].kind == "few_shot" else []
-    plots = plots or _dots(group, drawn)
+    plots = plots_of(group, drawn)
     averages = [_ranked(table) for table in group.short(group.overview)]
     title = group.title[0].upper() + group.title[1:]
     tables = [*averages, _joined(title, group), *group.short(group.tests)]
@@ -115,14 +114,9 @@ def _ranked(table: Table) -> Table:
     return replace(table, rows=sorted(table.rows, key=worth, reverse=True))
 
 
-def _compared(group: Group) -> list[Table]:
-    """Return a group's tables without those of zero-shot CLIP itself, which all others show."""
-    return [table for table in group.tables if not table.untrained] or group.tables
-
-
 def _joined(title: str, group: Group) -> Table:
     """Return the tables of several methods as one, with the method as a column."""
-    tables = _compared(group)
+    tables = compared(group)
     columns = in_order(column for table in tables for column in table.columns)
     labels = group.labels
     rows = [
@@ -151,60 +145,3 @@ def _named(table: Table, method: str) -> list[str]:
         kind, _, rest = remark.partition(": ")
         named.append(f"{kind}: {method}: {rest}" if remark.startswith(ABOUT_RUNS) else remark)
     return named
-
-
-def _dots(group: Group, drawn: Sequence[str]) -> list[tuple[str, str]]:
-    """Return a plot for each metric: datasets and average, one colour a method, zero-shot CLIP."""
-    plots = []
-    tables = _compared(group)
-    rows = in_order(row.name for table in tables for row in table.rows if not row.average)
-    average = "average, some INCOMPLETE" if any(map(_is_incomplete, tables)) else "average"
-    rows += [average] if any(row.average for table in tables for row in table.rows) else []
-    for metric in [name for name in tables[0].columns if not name.startswith(CLIP)]:
-        clip = CLIP if metric == "accuracy" else f"{CLIP} {metric}"
-        series = [
-            Series(drawn.index(group.labels[table.method]), _by_row(table, metric, average))
-            for table in tables
-        ]
-        zero_shot: dict = {}
-        for table in sorted(group.tables, key=_is_incomplete, reverse=True):  # complete ones last
-            zero_shot |= {name: it for name, it in _by_row(table, clip, average).items() if it}
-        series += [Series(0, zero_shot, reference=True)] if zero_shot else []
-        title = f"{group.title}: {metric}"
-        plots.append((title, dots(title, rows, series, group.names.of)))
-    return plots
-
-
-def _is_incomplete(table: Table) -> bool:
-    return any("INCOMPLETE" in row.name for row in table.rows)
-
-
-def _by_row(table: Table, column: str, average: str) -> dict[str | int, Score | None]:
-    return {average if row.average else row.name: row.score(column) for row in table.rows}
-
-
-def _curves(group: Group, drawn: Sequence[str]) -> list[tuple[str, str]]:
-    """Return a plot over the number of shots for the average and each dataset, if any varies."""
-    tables = _compared(group)
-    columns = {shots: name for name in tables[0].columns if (shots := shots_of(name))}
-    if len(columns) < 2:
-        return []
-    rows = sorted(
-        {row.name: row.average for table in tables for row in table.rows}.items(),
-        key=lambda row: not row[1],
-    )
-    plots = []
-    for name, _ in rows[:MOST_PLOTS]:
-        series, clip = [], None
-        for table in tables:
-            for row in [row for row in table.rows if row.name == name]:
-                scores: dict[str | int, Score | None] = {
-                    shots: row.score(column) for shots, column in columns.items()
-                }
-                series.append(Series(drawn.index(group.labels[table.method]), scores))
-                clip = row.score(CLIP) or clip
-        if clip:
-            series.append(Series(0, dict.fromkeys(columns, clip), reference=True))
-        title = f"{group.title}: {group.names.of(name)}"
-        plots.append((title, curves(title, series)))
-    return plots
