@@ -272,7 +272,7 @@ def test_the_report_shows_every_class_and_escapes_captions(clip, tmp_path, monke
     from softprompt.core.meta.pairs.sources import open_pairs
 
     features = captioned(800)
-    features.captions[:] = [f"{caption} <b>" for caption in features.captions]
+    features.captions[:] = [f"{caption} <b>\u202e\x1b\ud800" for caption in features.captions]
     hierarchy = cluster(features, clip, "drawn:800")
     pairs = open_pairs("drawn:800")
     monkeypatch.setattr(generated, "_pair", lambda index: (np.zeros((64, 64, 3), np.uint8), ""))
@@ -282,6 +282,7 @@ def test_the_report_shows_every_class_and_escapes_captions(clip, tmp_path, monke
         assert all(f"<b>{each.name}</b>" in page for each in topic.classes)
     assert "<p>1 name of &lt;mine&gt;</p>" in page
     assert "held out" in page and "<b>”" not in page and "&lt;b&gt;" in page
+    assert r"\u202e\u001b\ud800" in page and not {"\u202e", "\x1b"} & set(page)
     assert page.count("data:image/jpeg;base64,") > 50 and "http" not in page
 
 
