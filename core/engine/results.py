@@ -20,7 +20,7 @@ PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "numpy")
 
 def write(folder: Path, contents: dict[str, Any]) -> None:
     """Write ``folder/results.json`` durably."""
-    write_atomically(folder / FILE, json.dumps(contents, indent=1), sync=True)
+    write_atomically(folder / FILE, json.dumps(contents, indent=1))
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def save_state(
         "progress": asdict(progress),
     }
     torch.save(state, content := BytesIO())
-    write_atomically(folder / FILE, content.getvalue(), sync=True)
+    write_atomically(folder / FILE, content.getvalue())
 
 
 def load_state(

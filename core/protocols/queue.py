@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+from softprompt.core.base.leases import is_leased
 from softprompt.core.engine.results import FILE
 from softprompt.core.protocols.cells import Cell
-from softprompt.core.protocols.leases import is_leased
 from softprompt.core.protocols.worker import DONE, LEASED, REFUSED
 
 

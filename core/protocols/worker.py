@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.leases import acquire
 from softprompt.core.base.log import logger
 from softprompt.core.protocols.cells import Cell
-from softprompt.core.protocols.leases import acquire
 
 if TYPE_CHECKING:
     from softprompt.core.engine.shared import Shared

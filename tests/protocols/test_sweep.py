@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from softprompt.core.base import leases
 from softprompt.core.base.errors import UserError
-from softprompt.core.protocols import leases, worker
+from softprompt.core.protocols import worker
 from softprompt.core.protocols.cells import EVALUATE
 from softprompt.core.protocols.cost import listing
 from softprompt.core.protocols.driver import drive
