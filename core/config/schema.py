@@ -224,6 +224,15 @@ KEYS = (
         least=0,
         compared=False,
     ),
+    Key(
+        "TRAIN.CHECKPOINT_STEPS",
+        0,
+        "also save a checkpoint to resume from after every so many batches of an epoch; 0: only "
+        "after each epoch",
+        least=0,
+        hashed=False,
+        compared=False,
+    ),
     # Evaluation
     Key(
         "TEST.SPLIT",

@@ -31,7 +31,7 @@ from softprompt.core.coop.reading import read_checkpoint
 from softprompt.core.coop.tensors import sort_names
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.build import build_learner
-from softprompt.core.engine.checkpoint import prompt_header
+from softprompt.core.engine.prompt_file import prompt_header
 from softprompt.core.engine.run_folder import run_folder, write_config
 
 

@@ -95,10 +95,11 @@ class FixedViews:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, without the first ``start`` ones."""
         view = self.batches.view(epoch)
-        plan = self.batches.positions(epoch)
-        for positions, batch in zip(plan, self.batches.epoch(epoch), strict=True):
+        plan = self.batches.positions(epoch)[start:]
+        for positions, batch in zip(plan, self.batches.epoch(epoch, start), strict=True):
             yield batch.with_unprompted(self.clip, partial(self._rows, view, positions))
 
     def _rows(self, view: int, positions: list[int]) -> Tensor:

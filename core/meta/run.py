@@ -154,7 +154,7 @@ def _results(
     """Return the content of ``results.json``, but for the times."""
     clip, hierarchy = objective.clip, corpus.hierarchy
     return {
-        "format": 1,
+        "format": results.FORMAT,
         "prompt": cfg.PROMPT.NAME,
         "options": options_from(cfg, "PROMPT"),
         "backbone": {
