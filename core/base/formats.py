@@ -7,7 +7,7 @@ from typing import Any
 
 from softprompt.core.base.errors import UserError
 
-Shape = type | tuple[type, ...] | Mapping[str, Any]
+Shape = type | tuple[type, ...] | list[Any] | Mapping[str, Any]
 
 
 def check_format(file: Path, found: Any, known: int) -> None:
@@ -29,7 +29,8 @@ def check_shape(file: Path, found: Any, shape: Shape, place: str = "") -> None:
     """Check that what was read from a file has the expected keys, and values of their types.
 
     Args:
-        shape: a type, several of them, or by key the shape of the value there.
+        shape: a type, several of them, a list of one shape, that of all entries, or by key the
+            shape of the value there.
         place: the dotted key that leads to ``found``.
 
     Raises:
@@ -41,6 +42,11 @@ def check_shape(file: Path, found: Any, shape: Shape, place: str = "") -> None:
             if key not in found:
                 raise UserError(f"{file} is damaged: it has no {_dotted(place, key)!r}")
             check_shape(file, found[key], inner, _dotted(place, key))
+        return
+    if isinstance(shape, list):
+        check_shape(file, found, list, place)
+        for index, each in enumerate(found):
+            check_shape(file, each, shape[0], f"{place}[{index}]")
         return
     types = shape if isinstance(shape, tuple) else (shape,)
     if not isinstance(found, types) or (isinstance(found, bool) and bool not in types):

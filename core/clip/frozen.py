@@ -193,7 +193,9 @@ class FrozenCLIP:
                 found = encode()
             else:
                 found = store.remembered(
-                    key_of("text", self.fingerprint, self.memory_limit, *key), encode
+                    key_of("text", self.fingerprint, self.memory_limit, *key),
+                    encode,
+                    (len(classnames), self.dim),
                 )
             self._class_features[key] = found.to(self.device)
         return self._class_features[key]

@@ -46,7 +46,11 @@ class StoredBatches:
         view = self.batches.view(epoch)
         plan = self.batches.positions(epoch)
         keys = [self._key(positions, view) for positions in plan]
-        known = [None if need_images else self.store.get(key) for key in keys]
+        shapes = [(len(positions), self.clip.dim) for positions in plan]
+        known = [
+            None if need_images else self.store.get(key, shape)
+            for key, shape in zip(keys, shapes, strict=True)
+        ]
         missing = [positions for positions, found in zip(plan, known, strict=True) if found is None]
         read = self.batches.load(missing, view)
         for positions, key, found in zip(plan, keys, known, strict=True):
@@ -59,7 +63,8 @@ class StoredBatches:
             yield batch.with_unprompted(self.clip, source)
 
     def _remembered(self, key: str, images: Tensor) -> Tensor:
-        found = self.store.remembered(key, lambda: self.clip.encode_image(images))
+        shape = len(images), self.clip.dim
+        found = self.store.remembered(key, lambda: self.clip.encode_image(images), shape)
         return found.to(self.clip.device)
 
     def _key(self, positions: list[int], view: int) -> str:

@@ -13,18 +13,18 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.formats import check_format, check_shape
+from softprompt.core.base.formats import Shape, check_format, check_shape
 from softprompt.core.clip.build import RANDOM
 from softprompt.core.config.load import settings
 from softprompt.core.config.options import options_from
 from softprompt.core.prompts.base import PromptLearner
 
 FORMAT = 1
-SHAPE = {
+SHAPE: Shape = {
     "epoch": int,
     "learner": str,
     "trainer": str,
-    "classnames": list,
+    "classnames": [str],
     "backbone": {"name": str},
     "config": dict,
 }
@@ -64,8 +64,6 @@ def load_prompts(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     check_shape(file, header, {"format": object})
     check_format(file, header["format"], FORMAT)
     check_shape(file, header, SHAPE)
-    for name in header["classnames"]:
-        check_shape(file, name, str, "classnames")
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise UserError(

@@ -17,8 +17,13 @@ from softprompt.core.base.formats import Shape, check_format, check_shape
 FILE = "results.json"
 FORMAT = 1
 ANY: Shape = {}
-# What readers need of a run's results, and of the scores of a model on a class set.
+# What readers need of a run, of a meta-training, and of the scores of a model on a class set.
 OF_A_RUN: Shape = {"results": dict, "harmonic_mean": dict}
+OF_META_TRAINING: Shape = {
+    "step": int,
+    "steps": int,
+    "validations": [{"step": int, "loss": (int, float)}],
+}
 SCORES: Shape = {"accuracy": (int, float)}
 ANEW = "delete it, and the run's own command with --resume, or its sweep, makes it anew"
 ZERO_SHOT = "zero-shot CLIP"  # the model beside the trained one in a run's results

@@ -30,7 +30,7 @@ def estimates(cells: Sequence[Cell]) -> dict[str, Cost]:
     """
     measured: dict[tuple, list[float]] = defaultdict(list)
     for cell in cells:
-        results = read_results(Path(cell.folder))
+        results = read_results(Path(cell.folder), {"seconds": dict})
         if results is not None:
             for kind in _kinds(cell):
                 measured[kind].append(sum(results["seconds"].values()))

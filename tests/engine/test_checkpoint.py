@@ -184,7 +184,7 @@ HEADERS = {
         {k: v for k, v in GOOD.items() if k != "classnames"},
         "it has no 'classnames'",
     ),
-    "class names": (GOOD | {"classnames": [1]}, "its 'classnames' is int, not str"),
+    "class names": (GOOD | {"classnames": [1]}, "its 'classnames\\[0\\]' is int, not str"),
     "no backbone": (GOOD | {"backbone": {}}, "it has no 'backbone.name'"),
     "backbone": (GOOD | {"backbone": "tiny"}, "its 'backbone' is str, not dict"),
     "config": (GOOD | {"config": []}, "its 'config' is list, not dict"),

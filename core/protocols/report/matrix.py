@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-import yaml
 from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.formats import Shape, check_shape
+from softprompt.core.config.saved import saved_yaml
 from softprompt.core.engine.results import harmonic_mean
 from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.plans.matrix import MatrixRun
@@ -20,6 +21,20 @@ CAPTION = (
     "else its defaults."
 )
 MISSING = "–"
+# What the table needs of a run's results, and of its config.yaml.
+RESULTS: Shape = {"warnings": [str], "environment": {"commit": (str, type(None))}}
+SETTINGS: Shape = {
+    "SEED": int,
+    "OUTPUT_DIR": str,
+    "PLUGINS": object,
+    "PROMPT": dict,
+    "TRAINER": dict,
+    "DATASET": {"NAME": str, "NUM_SHOTS": int, "ROOT": str},
+    "MODEL": {"BACKBONE": {"NAME": str}},
+    "OPTIM": {"NAME": str, "LR": (int, float), "MAX_EPOCH": int},
+    "DATALOADER": {"TRAIN_X": {"BATCH_SIZE": int}},
+    "TEST": {"MAX_IMAGES": int},
+}
 Scores = dict[MatrixRun, dict[str, float]]  # accuracy by class set, of the finished runs
 
 
@@ -29,7 +44,7 @@ def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
     Raises:
         UserError: none has, or finished ones differ in settings that they should share.
     """
-    scores = {run: found for run in runs if (found := accuracies(run.folder))}
+    scores = {run: found for run in runs if (found := accuracies(run.folder, ("base", "new")))}
     if not scores:
         raise UserError(f"none of the {len(runs)} runs has finished yet")
     trainers = list(dict.fromkeys(run.trainer for run in runs if run.trainer))
@@ -43,7 +58,7 @@ def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
         rows.append([f"`{learner}`", *(_mean(pair, scores) for pair in pairs)])
     headers = ["prompt learner", *(f"`{trainer}`" for trainer in trainers)]
     table = tabulate(rows, headers, "github", disable_numparse=True)
-    results = {run: read_results(run.folder) or {} for run in scores}
+    results = {run: read_results(run.folder, RESULTS) or {} for run in scores}
     return "\n\n".join([_caption(runs, results), table, *_notes(results)]) + "\n"
 
 
@@ -109,7 +124,9 @@ def _shared_settings(runs: list[MatrixRun]) -> dict:
     """
     seen: dict[tuple[str, str], tuple[MatrixRun, dict]] = {}
     for run in runs:
-        tree = yaml.safe_load((run.folder / "config.yaml").read_text(encoding="utf-8"))
+        file = run.folder / "config.yaml"
+        tree = saved_yaml(file)
+        check_shape(file, tree, SETTINGS)
         for key in ("SEED", "OUTPUT_DIR", "PLUGINS"):
             del tree[key]
         del tree["DATASET"]["ROOT"]
