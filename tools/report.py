@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
     parser.add_argument("--output", metavar="FILE", help="write to this file, not to the screen")
     given = parser.parse_args(arguments)
+    from softprompt.core.base.files import write_atomically, writing_to
     from softprompt.core.protocols.report.build import build_report, render
     from softprompt.core.protocols.runs import find_runs
 
@@ -36,8 +37,9 @@ def main(arguments: list[str]) -> int:
         print(text)
         return 0
     file = Path(given.output).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text + "\n" * (not text.endswith("\n")), encoding="utf-8")
+    with writing_to(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text + "\n" * (not text.endswith("\n")))
     print(f"written: {file}")
     return 0
 

@@ -48,7 +48,8 @@ def write_atomically(file: Path, content: bytes | str) -> None:
     """Write a file beside its place and rename it, so that readers see all of it or nothing.
 
     The content is on the disk before the rename, so this holds after a power cut, too. Any number
-    of processes may write the same file at once; the last rename wins. The folder must exist.
+    of processes may write the same file at once; the last rename wins. The folder must exist. A
+    link leads to the file that is written, and a pipe or device is written as it is.
 
     Args:
         content: text is written as UTF-8, its line ends as they are.
@@ -56,9 +57,14 @@ def write_atomically(file: Path, content: bytes | str) -> None:
     Raises:
         OSError: it cannot be written; the file is what it was, and nothing is left beside it.
     """
+    data = content.encode() if isinstance(content, str) else content
+    if file.exists() and not file.is_file() and not file.is_dir():
+        file.write_bytes(data)
+        return
+    file = file.resolve() if file.is_symlink() else file
     partial = file.with_name(f".{file.name}.{uuid4().hex}.partial")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(data)
         publish(partial, file)
     except BaseException:
         with suppress(OSError):

@@ -29,6 +29,7 @@ class Progress:
         self.done = 0
         self.live = sys.stdout.isatty()
         self.lines = 0  # height of the table on the terminal
+        self.waited: set[str] = set()  # names of the cells that were last said to be waited for
         finished = len(queue.cells) - self.todo
         print(f"{len(queue.cells)} cells, {finished} of them finished already", flush=True)
 
@@ -46,6 +47,17 @@ class Progress:
             line = f"{self.summary(cell)}, {seconds:.1f} s" if self.summary else f"{seconds:.1f} s"
         self._erase()
         print(f"[{self.done}/{self.todo}] {cell.name}: {line}{self._remaining()}", flush=True)
+
+    def waiting(self, cells: list[Cell]) -> None:
+        """Say what is waited for: cells that other processes run, until they finish or die."""
+        used = {cell.name: by for cell in cells if (by := cell.used_by())}
+        if not used or self.waited == set(used):
+            return
+        self.waited = set(used)
+        name, by = next(iter(used.items()))
+        others = f" and {len(used) - 1} others" if len(used) > 1 else ""
+        self._erase()
+        print(f"waiting for {name}{others}, which {by} runs", flush=True)
 
     def tick(self) -> None:
         self._redraw()

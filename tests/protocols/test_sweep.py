@@ -207,6 +207,8 @@ class Silent:
 
     def started(self, cells): ...
 
+    def waiting(self, cells): ...
+
     def ended(self, cell, error, seconds):
         self.errors.append(error)
 
