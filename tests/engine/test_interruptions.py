@@ -332,3 +332,38 @@ def test_a_log_on_a_full_disk_does_not_stop_a_run(tmp_path, caplog, capfd):
     handler.close()
     assert [m for m in caplog.messages if "gets no further lines: No space" in m]
     assert caplog.messages.count("two") == 1 and "Traceback" not in capfd.readouterr().err
+
+
+def test_a_program_that_sets_up_no_logging_has_a_log(root, tmp_path, monkeypatch):
+    from softprompt.core.base.log import logger
+    from softprompt.core.config.load import load_config
+    from softprompt.core.engine.recorder import open_run
+
+    cfg = load_config(str(root / "configs/coop/tiny.yaml"))
+    monkeypatch.setattr(logger, "level", logging.NOTSET)
+    logger.manager._clear_cache()
+    with open_run(cfg, tmp_path / "run"):
+        logger.info("one line")
+    assert "one line" in (tmp_path / "run" / "log.txt").read_text()
+    assert logger.level == logging.NOTSET
+    with pytest.raises(DiskFull, match=f"on the disk of {tmp_path} .*--resume"):
+        with open_run(cfg, tmp_path / "full"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+    assert sorted(place.name for place in (tmp_path / "run").iterdir()) == [
+        "config.yaml",
+        "log.txt",
+    ]
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_told(root, tmp_path):
+    from softprompt.core.config.load import load_config
+    from softprompt.core.engine.run_folder import check_unfinished
+
+    cfg = load_config(str(root / "configs/coop/tiny.yaml"))
+    check_unfinished(cfg, tmp_path, resume=False)
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(UserError, match="holds another run"):
+        check_unfinished(cfg, tmp_path, resume=False)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="has been finished by another process just now"):
+        check_unfinished(cfg, tmp_path, resume=True)
