@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -22,7 +22,7 @@ class DiskFull(UserError):
 
 
 @contextmanager
-def writing_to(place: Path, then: str = "run the same command again") -> Iterator[None]:
+def writing_to(place: Path, then: str = "run the same command again") -> Generator[None]:
     """Turn the system's errors of writing to ``place`` into ``UserError`` or ``DiskFull``.
 
     Args:

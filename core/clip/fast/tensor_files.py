@@ -44,18 +44,14 @@ def read_tensors(
     """
     try:
         content = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        wrong = error.strerror or reason(error)
-    else:
-        try:
-            tensors = load(content)
-            wrong = _wrong_with(tensors, _metadata(content).get(DIGEST), shapes or {})
-        except (SafetensorError, ValueError, KeyError, struct.error) as error:
-            wrong = reason(error)
+        tensors = load(content)
+        wrong = _wrong_with(tensors, _metadata(content).get(DIGEST), shapes or {})
         if not wrong:
             return tensors
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, SafetensorError, ValueError, KeyError, struct.error) as error:
+        wrong = reason(error)
     logger.warning(f"{file} is damaged ({wrong}), so what it held is computed again")
     return None
 
@@ -88,7 +84,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
