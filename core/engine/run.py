@@ -30,7 +30,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     """Train, evaluate and write a run; return the contents of its ``results.json``.
 
     Args:
-        resume: continue the run in ``OUTPUT_DIR`` after its last finished epoch.
+        resume: continue the run in ``OUTPUT_DIR`` after its last checkpoint.
         shared: frozen backbones, datasets and caches to reuse; pass one ``Shared`` to every run of
             a process.
 
