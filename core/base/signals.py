@@ -34,10 +34,15 @@ def ending_in_order() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[Request]:
-    """Let a loop finish its step and save first: a signal is only noted, for the loop to read."""
+    """Let a loop finish its step and save first: a signal is only noted, for the loop to read.
+
+    A second one does not wait, as for a step that never ends.
+    """
     request = Request()
 
     def note(number: int, _: Any) -> None:
+        if request.name:
+            raise Terminated
         request.name = signal.Signals(number).name
 
     with _handled_by(note):

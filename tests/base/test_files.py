@@ -157,6 +157,13 @@ def test_a_full_standard_output_is_one_line(capsys, monkeypatch):
     assert said.startswith("error: no space left") and said.count("\n") == 1
 
 
+def test_a_second_signal_does_not_wait_for_the_step():
+    with pytest.raises(Terminated), deferred() as end:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert end.name == "SIGTERM"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_signals_of_others_are_left_to_them():
     """As of submitit, which queues a job again."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)

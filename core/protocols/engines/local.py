@@ -6,6 +6,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +16,8 @@ from typing import Any
 
 from softprompt.core.base.signals import ending_in_order
 from softprompt.core.protocols.worker import run_cells
+
+GRACE = 30.0  # seconds in which a process that is to stop may finish its step
 
 
 class Processes:
@@ -75,13 +78,17 @@ class Processes:
         return ended
 
     def close(self) -> None:
-        """Stop all processes, busy or not."""
+        """Stop all processes, busy or not; a busy one has some time to save its step."""
         for worker, (connection, process) in self.alive.items():
             if worker in self.busy:
                 process.terminate()
             connection.close()  # an idle process ends at the end of its pipe
+        end = time.monotonic() + GRACE
         for _, process in self.alive.values():
-            process.join()
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
 class LocalWorkers(Processes):
