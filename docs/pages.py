@@ -186,9 +186,10 @@ def _tool(name: str, *arguments: str) -> str:
 _COMMANDS = """# Commands
 
 Every command is run from the top folder of the repository, or by its path from any other; a
-relative path in its arguments is relative to where you are. A mistake is told in one line, with
-exit code 2. `KEY VALUE` pairs set any [option of the configuration](options.md) and may stand among
-the flags."""
+relative path in its arguments is relative to where you are. A mistake, or a full disk, is told in
+one line, with exit code 2; Ctrl-C ends a command with 130, SIGTERM and SIGUSR1 with 143.
+`KEY VALUE` pairs set any [option of the configuration](options.md) and may stand among the
+flags."""
 
 
 def python_names() -> str:

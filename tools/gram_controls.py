@@ -8,6 +8,7 @@ from pathlib import Path
 import _checkout  # noqa: F401
 
 from softprompt.core.base.cli import command
+from softprompt.core.base.files import write_atomically, writing_to
 from softprompt.core.base.say import say
 from softprompt.core.meta.controls import (
     CONTROLS,
@@ -62,7 +63,8 @@ def main(arguments: list[str]) -> int:
     errors = run_cells(cells, engine, output, summary=summary_of)
     if any(run.finished() for run in trainings):
         table = controls_markdown(trainings)
-        (output / TABLE).write_text(table, encoding="utf-8")
+        with writing_to(output / TABLE):
+            write_atomically(output / TABLE, table)
         say(f"\n{table}", end="")
     return print_failures(errors, len(cells)) or int(any(run.damages() for run in trainings))
 

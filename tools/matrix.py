@@ -40,6 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 @command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
+    from softprompt.core.base.files import write_atomically, writing_to
     from softprompt.core.protocols.driver import run_cells
     from softprompt.core.protocols.engines.engine import Engine
     from softprompt.core.protocols.plans.matrix import Matrix, check_folders
@@ -62,7 +63,8 @@ def main(arguments: list[str]) -> int:
     errors = run_cells(cells, engine, output, summary=summary)
     if len(errors) < len(cells):
         table = matrix_markdown(runs)
-        (output / TABLE).write_text(table, encoding="utf-8")
+        with writing_to(output / TABLE):
+            write_atomically(output / TABLE, table)
         say(f"\n{table}", end="")
     return print_failures(errors, len(cells)) or int(any(damage_of(it.folder) for it in runs))
 

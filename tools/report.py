@@ -61,17 +61,15 @@ def main(arguments: list[str]) -> int:
 
 def write(text: str, name: str) -> Path:
     """Write the report to a file, which keeps what it held if that fails."""
-    from softprompt.core.base.errors import UserError, reason
-    from softprompt.core.base.files import write_atomically
+    from softprompt.core.base.errors import UserError
+    from softprompt.core.base.files import write_atomically, writing_to
 
     file = Path(name).expanduser()
     if file.is_dir():
         raise UserError(f"--output {file} is a folder; give the name of a file in it")
-    try:
+    with writing_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, text.rstrip("\n") + "\n", sync=True)
-    except OSError as error:
-        raise UserError(f"--output {file} cannot be written: {reason(error)}") from None
+        write_atomically(file, text.rstrip("\n") + "\n")
     return file
 
 

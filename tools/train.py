@@ -55,7 +55,7 @@ def sources(given: argparse.Namespace) -> tuple[str, dict]:
     return own_file, {key: value for key, value in flags.items() if value is not None}
 
 
-@command("interrupted; --resume goes on after the last finished epoch")
+@command("interrupted; --resume goes on after the last checkpoint")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.log import log_to_console

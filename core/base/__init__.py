@@ -1,4 +1,4 @@
-"""The ground floor: errors, registries, plugins, seeds, files, processes and the log.
+"""The ground floor: errors, registries, plugins, seeds, files, leases, processes, signals, log.
 
 May import: nothing of the package.
 """

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from softprompt.core.base.blame import blaming_plugins
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import FULL, write_error
 from softprompt.core.base.say import complain, print_anything
+from softprompt.core.base.signals import EXIT_CODE, Terminated, ending_in_order
 
 Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
@@ -23,8 +25,9 @@ TRUST = "import the code that a run's own settings name in PLUGINS"  # help of -
 def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     """Return a decorator for a tool's ``main(arguments) -> exit code``.
 
-    A ``UserError`` is printed in one line and exits with 2, or with 1 if a plugin's code failed;
-    Ctrl-C prints ``interrupted`` and exits with 130. A reader that closes the pipe early, such as
+    A ``UserError`` and a full disk are printed in one line and exit with 2, or with 1 if a plugin's
+    code failed; Ctrl-C prints ``interrupted`` and exits with 130. SIGTERM and SIGUSR1 print it, or
+    what the tool says of them, and exit with 143. A reader that closes the pipe early, such as
     ``head``, causes no message.
     """
 
@@ -35,22 +38,41 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
             # Such a picture is an error here, so Pillow need not warn of it.
             warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
             try:
-                with blaming_plugins():
-                    return main(arguments)
+                with ending_in_order(), blaming_plugins():
+                    code = main(arguments)
+                sys.stdout.flush()  # here a full disk is one line, at exit it is a traceback
+                return code
             except KeyboardInterrupt:
                 complain(interrupted)
                 return 130
+            except Terminated as end:
+                complain(end.args[0] or interrupted)
+                return EXIT_CODE
             except BrokenPipeError:
-                # The interpreter flushes the buffer at exit, which would fail again.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _drop_output()
                 return 1
             except UserError as error:
                 complain(f"error: {error}")
                 return error.exit_code
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                where = write_error(error, error.filename or "a file", "run the same command again")
+                complain(f"error: {where}")
+                _drop_output()
+                return 2
 
         return run
 
     return decorate
+
+
+def _drop_output() -> None:
+    """Discard what standard output cannot take: at exit it would be written, and fail, again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def split_pairs(arguments: list[str]) -> tuple[list[str], list[str]]:

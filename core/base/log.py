@@ -31,10 +31,38 @@ class Wrapped(OneLine):
         )
 
 
+class _Console(logging.StreamHandler):
+    """Standard output; once nobody reads it or its disk is full, the program goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if isinstance(sys.exc_info()[1], OSError):
+            logger.removeHandler(self)
+        else:
+            super().handleError(record)
+
+
+class _LogFile(logging.FileHandler):
+    """A run's ``log.txt``; if it cannot be written to, the run goes on without, and says so."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            logger.removeHandler(self)
+            logger.warning(f"{self.baseFilename} gets no further lines: {error.strerror}")
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # of the line that could not be written
+            pass
+
+
 def log_to_console() -> None:
     """Print the log to standard output, bare; a second call adds nothing."""
     if not any(isinstance(handler, logging.StreamHandler) for handler in logger.handlers):
-        handler = logging.StreamHandler(sys.stdout)
+        handler = _Console(sys.stdout)
         formatter = Wrapped if sys.stdout.isatty() else OneLine
         handler.setFormatter(formatter("%(message)s"))
         logger.addHandler(handler)
@@ -45,8 +73,11 @@ def log_to_console() -> None:
 def log_to_file(folder: Path) -> logging.Handler:
     """Append the log, with times, to ``folder/log.txt``; return the handler, for the caller to
     remove and close.
+
+    Raises:
+        OSError: the file cannot be opened.
     """
-    handler = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    handler = _LogFile(folder / "log.txt", encoding="utf-8")
     handler.setFormatter(OneLine("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     return handler

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text_chunked
 from softprompt.core.clip.fast.onednn import applies as onednn_applies
 from softprompt.core.clip.fast.onednn import prepacked_bytes, use_onednn
@@ -114,7 +115,16 @@ class FrozenCLIP:
         return height, width
 
     def encode_image(self, images: Tensor, prompts: Prompts = NOTHING) -> Tensor:
-        """Return features ``(batch, dim)``, not normalized, fp32."""
+        """Return features ``(batch, dim)``, not normalized, fp32.
+
+        Raises:
+            UserError: the pictures have not been read, because nothing was said to need them.
+        """
+        if images.is_meta:
+            raise UserError(
+                "these pictures were not read, because their features without prompts are known "
+                "(CACHE.DIR); a prompt learner that needs them says needs_images = True"
+            )
 
         def encode(images: Tensor, prompts: Prompts) -> Tensor:
             with self._precision():
@@ -183,7 +193,9 @@ class FrozenCLIP:
                 found = encode()
             else:
                 found = store.remembered(
-                    key_of("text", self.fingerprint, self.memory_limit, *key), encode
+                    key_of("text", self.fingerprint, self.memory_limit, *key),
+                    encode,
+                    (len(classnames), self.dim),
                 )
             self._class_features[key] = found.to(self.device)
         return self._class_features[key]

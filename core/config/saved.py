@@ -33,7 +33,7 @@ class SavedSettings:
         Raises:
             UserError: the file is missing or malformed.
         """
-        tree = read_yaml(self.file) if self.settings is None else self.settings
+        tree = saved_yaml(self.file) if self.settings is None else self.settings
         dropped = () if self.own_places else PLACES
         kept = {key: value for key, value in tree.items() if key not in dropped}
         return Layer(str(self.file), kept, {})
@@ -63,6 +63,21 @@ class SavedSettings:
                 "import whatever the run names"
             )
         return missing if self.trust_plugins else []
+
+
+def saved_yaml(file: str | Path) -> dict[str, Any]:
+    """Return the settings in a run's ``config.yaml``.
+
+    Raises:
+        UserError: the file is missing, malformed or empty.
+    """
+    tree = read_yaml(file)
+    if not tree:
+        raise UserError(
+            f"{file} is empty, so the settings of its run are lost; delete it, and give them in "
+            "the command again (--config-file and the pairs)"
+        )
+    return tree
 
 
 def _name(plugin: str) -> str:

@@ -224,6 +224,15 @@ KEYS = (
         least=0,
         compared=False,
     ),
+    Key(
+        "TRAIN.CHECKPOINT_STEPS",
+        0,
+        "also save a checkpoint to resume from after every so many batches of an epoch; 0: only "
+        "after each epoch",
+        least=0,
+        hashed=False,
+        compared=False,
+    ),
     # Evaluation
     Key(
         "TEST.SPLIT",
@@ -279,10 +288,10 @@ KEYS = (
     ),
 )
 
-# Meta-training's own keys are those of its classes; two of them are paths.
+# Meta-training's own keys are those of its classes; these are paths, or change no number.
 NOT_HASHED = (
     *(key.name for key in KEYS if not key.hashed),
-    *("META.PAIRS.ROOT", "META.PAIRS.CACHE"),
+    *("META.PAIRS.ROOT", "META.PAIRS.CACHE", "META.OUTER.CHECKPOINT_STEPS"),
 )
 # Their defaults as YAML holds them, in which a tuple is a list.
 LATER = {

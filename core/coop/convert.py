@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import writing_to
 from softprompt.core.base.log import log_to_file, logger
 from softprompt.core.config.load import load_config
 from softprompt.core.config.schema import defaults
@@ -31,8 +32,8 @@ from softprompt.core.coop.reading import read_checkpoint
 from softprompt.core.coop.tensors import sort_names
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.build import build_learner
-from softprompt.core.engine.checkpoint import prompt_header
-from softprompt.core.engine.run_folder import run_folder, write_config
+from softprompt.core.engine.prompt_file import prompt_header
+from softprompt.core.engine.run_folder import run_folder, sole_writer, write_config
 
 
 def import_run(
@@ -81,12 +82,12 @@ def import_run(
     prompts = read_prompts(tensors, names.trained, learner, file)
 
     folder = run_folder(cfg, resume=False)
-    folder.mkdir(parents=True, exist_ok=True)
     header = prompt_header(cfg, learner, classnames) | {"imported_from": method}
-    checkpoint.save(folder / "checkpoints", epoch or 0, prompts, header, {})
-    checkpoint.finish(folder / "checkpoints")
-    write_config(cfg, folder)
-    handler = log_to_file(folder)
+    with sole_writer(folder), writing_to(folder):
+        checkpoint.save(folder / "checkpoints", epoch or 0, prompts, header, {})
+        checkpoint.finish(folder / "checkpoints")
+        write_config(cfg, folder)
+        handler = log_to_file(folder)
     logger.info(f"{file}: {method}{', ' + how if how else ''}; backbone {backbone}; epoch {epoch}")
     for name, value in prompts.items():
         logger.info(f"  {names.trained[name]} {tuple(value.shape)} -> {name}")

@@ -133,8 +133,9 @@ class Batches:
                 order = order[: count // size * size]
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        return self.load(self.positions(epoch), self.view(epoch))
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, without the first ``start`` ones."""
+        return self.load(self.positions(epoch)[start:], self.view(epoch))
 
     def load(self, batches: list[list[int]], view: int = 0) -> Iterator[Batch]:
         """Yield batches of the items at these positions."""

@@ -46,7 +46,11 @@ class StoredBatches:
         view = self.batches.view(epoch)
         plan = self.batches.positions(epoch)
         keys = [self._key(positions, view) for positions in plan]
-        known = [None if need_images else self.store.get(key) for key in keys]
+        shapes = [(len(positions), self.clip.dim) for positions in plan]
+        known = [
+            None if need_images else self.store.get(key, shape)
+            for key, shape in zip(keys, shapes, strict=True)
+        ]
         missing = [positions for positions, found in zip(plan, known, strict=True) if found is None]
         read = self.batches.load(missing, view)
         for positions, key, found in zip(plan, keys, known, strict=True):
@@ -59,7 +63,8 @@ class StoredBatches:
             yield batch.with_unprompted(self.clip, source)
 
     def _remembered(self, key: str, images: Tensor) -> Tensor:
-        found = self.store.remembered(key, lambda: self.clip.encode_image(images))
+        shape = len(images), self.clip.dim
+        found = self.store.remembered(key, lambda: self.clip.encode_image(images), shape)
         return found.to(self.clip.device)
 
     def _key(self, positions: list[int], view: int) -> str:
@@ -95,10 +100,11 @@ class FixedViews:
     def __len__(self) -> int:
         return len(self.batches)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, without the first ``start`` ones."""
         view = self.batches.view(epoch)
-        plan = self.batches.positions(epoch)
-        for positions, batch in zip(plan, self.batches.epoch(epoch), strict=True):
+        plan = self.batches.positions(epoch)[start:]
+        for positions, batch in zip(plan, self.batches.epoch(epoch, start), strict=True):
             yield batch.with_unprompted(self.clip, partial(self._rows, view, positions))
 
     def _rows(self, view: int, positions: list[int]) -> Tensor:

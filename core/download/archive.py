@@ -13,7 +13,8 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from softprompt.core.download.disk import CHUNK, SourceError, writing_to
+from softprompt.core.base.files import writing_to
+from softprompt.core.download.disk import CHUNK, SourceError
 
 MOST_BYTES = 400_000_000_000  # ImageNet's training pictures are 138 GB
 MOST_FILES = 4_000_000

@@ -1,52 +1,17 @@
-"""Downloaded files: one-line errors, durable renames, checksums, and partial downloads."""
+"""Downloaded files: errors of sources, checksums, and partial downloads."""
 
-import errno
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import publish, write_atomically
 
 CHUNK = 1 << 20
 
 
 class SourceError(UserError):
     """This source fails; another one may not."""
-
-
-class DiskFull(UserError):
-    """The disk is full, so no other source can help."""
-
-
-@contextmanager
-def writing_to(place: Path) -> Iterator[None]:
-    """Turn the system's errors of writing to ``place`` into ``UserError`` or ``DiskFull``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"no space left on the disk of {place.parent}; what is there is kept, so make room "
-                "and run the same command again"
-            ) from None
-        raise UserError(f"cannot write {place}: {error.strerror or error}") from None
-
-
-def publish(partial: Path, file: Path) -> None:
-    """Rename a finished file or folder to its final name, durably."""
-    if partial.is_dir() and hasattr(os, "sync"):
-        os.sync()  # once, not for each of a hundred thousand pictures
-    partial.replace(file)
-    if os.name == "posix":
-        descriptor = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def sha256_of(file: Path) -> str:

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from softprompt.core.download.disk import SourceError, publish, sha256_of, writing_to
+from softprompt.core.base.files import publish, writing_to
+from softprompt.core.download.disk import SourceError, sha256_of
 
 SCHEME = "drive:"
 

@@ -8,15 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from softprompt.core.base.files import DiskFull, writing_to
 from softprompt.core.base.log import logger
-from softprompt.core.download.disk import (
-    CHUNK,
-    DiskFull,
-    Partial,
-    SourceError,
-    sha256_of,
-    writing_to,
-)
+from softprompt.core.download.disk import CHUNK, Partial, SourceError, sha256_of
 
 TIMEOUT = (15, 60)  # seconds to connect, and between two chunks
 WAITS = (1, 4, 15)  # seconds before the next attempt, after attempts without progress

@@ -7,12 +7,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import publish, writing_to
 from softprompt.core.base.log import logger
 from softprompt.core.base.registry import DATASETS
 from softprompt.core.data.dataset import Dataset
 from softprompt.core.data.sources import SOURCES, Entry, File
 from softprompt.core.data.splits import SplitFileDataset, read_split
-from softprompt.core.download.disk import SourceError, publish, sha256_of, writing_to
+from softprompt.core.download.disk import SourceError, sha256_of
 from softprompt.core.download.drive import SCHEME, fetch_drive
 from softprompt.core.download.fetch import fetch
 from softprompt.core.download.ilsvrc import arrange

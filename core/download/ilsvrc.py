@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import publish
 from softprompt.core.base.log import logger
 from softprompt.core.download.archive import ArchiveError, unpack
-from softprompt.core.download.disk import publish
 from softprompt.core.download.place import WORK
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"

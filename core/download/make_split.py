@@ -5,13 +5,12 @@ import random
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import publish, write_atomically, writing_to
 from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import SPLITS, read_lines
 from softprompt.core.data.pictures import list_folders, list_pictures
 from softprompt.core.data.sources import Entry, File
 from softprompt.core.data.splits import SplitFileDataset
-from softprompt.core.download.disk import publish, writing_to
 from softprompt.core.download.fetch import fetch
 from softprompt.core.download.place import WORK
 
@@ -37,7 +36,7 @@ def make_split(name: str, entry: Entry, root: Path, cls: type[SplitFileDataset])
     file = folder / cls.split_file
     with writing_to(file):
         content = {"note": NOTE.format(SEED), **tables}
-        write_atomically(file, json.dumps(content, indent=4), sync=True)
+        write_atomically(file, json.dumps(content, indent=4))
     logger.warning(f"{name}: {file} was {NOTE.format(SEED)}; numbers differ from published ones")
 
 

@@ -4,12 +4,11 @@ import shutil
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import publish, write_atomically, writing_to
 from softprompt.core.data.dataset import Dataset
 from softprompt.core.data.sources import Entry
 from softprompt.core.data.splits import PUBLISHED, SplitFileDataset, read_bytes
 from softprompt.core.download.archive import ArchiveError, unpack
-from softprompt.core.download.disk import publish, writing_to
 
 WORK = ".download"  # in the dataset's folder, so on the same disk
 
@@ -130,4 +129,4 @@ def write_packaged(entry: Entry, folder: Path, cls: type[Dataset]) -> None:
         packed, file = PUBLISHED / f"{name}.gz", folder / name.removeprefix("imagenet_")
         if packed.is_file() and not file.exists():
             with writing_to(file):
-                write_atomically(file, read_bytes(packed), sync=True)
+                write_atomically(file, read_bytes(packed))

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError, closest
+from softprompt.core.base.files import DiskFull
 from softprompt.core.base.registry import normalized
 from softprompt.core.base.say import complain
 from softprompt.core.data.sources import SOURCES, File
-from softprompt.core.download.disk import DiskFull
 from softprompt.core.download.get import get
 
 

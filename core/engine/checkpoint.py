@@ -1,30 +1,47 @@
 """Checkpoints: the trained prompts in one file, the rest of the training state in a second one.
 
-Both are written to a hidden folder that is then renamed to ``epoch-N``, so of an epoch always
-either both exist or neither. The prompt file is safetensors; its header holds, as JSON, everything
-needed to use the prompts: learner, options, class names, template and backbone.
+Both are written to a hidden folder that is then renamed to ``epoch-N``, or within an epoch to
+``epoch-N-batch-M``, so either both exist or neither. While a run trains, the checkpoint before the
+last one stays, to go on from it should the last one be damaged.
 """
 
-import json
-import os
+import re
 import shutil
+from io import BytesIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
-from yacs.config import CfgNode
 
-from softprompt.core.base.errors import UserError
-from softprompt.core.clip.build import RANDOM
-from softprompt.core.config.load import settings
-from softprompt.core.config.options import options_from
-from softprompt.core.prompts.base import PromptLearner
+from softprompt.core.base.errors import UserError, reason
+from softprompt.core.base.files import publish, writing_to
+from softprompt.core.base.formats import check_shape
+from softprompt.core.base.log import logger
+from softprompt.core.engine.prompt_file import load_prompts, prompt_bytes
 
 PROMPTS = "prompts.safetensors"
 RESUME = "resume.pt"
-FORMAT = 1
+STATE = {"trainer": dict, "optimizers": dict, "rng": Tensor, "seconds": (int, float)}
+THEN = "go on with --resume"
+
+
+class Checkpoint(NamedTuple):
+    """A complete checkpoint."""
+
+    epoch: int  # completed epochs
+    batch: int  # completed batches of the next one
+    place: Path
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds, for going on from it."""
+
+    epoch: int  # completed epochs
+    batch: int  # completed batches of the next one
+    prompts: dict[str, Tensor]
+    state: dict[str, Any]
+    place: Path
 
 
 def save(
@@ -34,69 +51,97 @@ def save(
     meta: dict,
     state: dict,
     keep_every: int = 0,
+    batch: int = 0,
 ) -> None:
-    """Write ``folder/epoch-N`` in one atomic step, then remove what it replaces.
+    """Write a checkpoint in one atomic step, then remove those that it replaces.
 
     Args:
+        folder: of the run's checkpoints; the run's own must exist.
         epoch: number of completed epochs, N.
         meta: the header of the prompt file.
         state: what else resuming needs, tensors and plain values only.
         keep_every: keep the prompts of every so many epochs; 0: only the last ones.
+        batch: number of completed batches of the next epoch, M.
+
+    Raises:
+        UserError: it cannot be written; the checkpoint before is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".epoch-{epoch}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in prompts.items()}
-    header = {"softprompt": json.dumps({"format": FORMAT, "epoch": epoch, **meta})}
-    (partial / PROMPTS).write_bytes(safetensors_bytes(tensors, metadata=header))
-    torch.save(state, partial / RESUME)
-    for file in partial.iterdir():
-        _sync(file)
-    final = folder / f"epoch-{epoch}"
-    if final.exists():  # cut off between this epoch's rename and the next one's
-        shutil.rmtree(final)
-    partial.rename(final)
-    _sync(folder)
-    for older, place in epochs(folder):
-        if older < epoch:
-            if keep_every and older % keep_every == 0:
-                (place / RESUME).unlink(missing_ok=True)
-            else:
-                shutil.rmtree(place)
+    name = f"epoch-{epoch}-batch-{batch}" if batch else f"epoch-{epoch}"
+    partial, final = folder / f".{name}.partial", folder / name
+    with writing_to(folder, THEN):
+        folder.mkdir(exist_ok=True)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            header = {"epoch": epoch, **meta}
+            (partial / PROMPTS).write_bytes(prompt_bytes(prompts, header))
+            torch.save(state, content := BytesIO())  # to a full disk, torch raises no OSError
+            (partial / RESUME).write_bytes(content.getvalue())
+            if final.exists():  # cut off between this rename and the next one's, or damaged
+                shutil.rmtree(final)
+            publish(partial, final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _remove_replaced(folder, (epoch, batch), keep_every)
+
+
+def complete(folder: Path) -> list[Checkpoint]:
+    """Return the complete checkpoints of a run, oldest first."""
+    found = []
+    for place in folder.glob("epoch-*"):
+        numbers = re.fullmatch(r"epoch-([0-9]+)(?:-batch-([0-9]+))?", place.name)
+        if numbers and (place / PROMPTS).is_file():
+            found.append(Checkpoint(int(numbers[1]), int(numbers[2] or 0), place))
+    return sorted(found)
 
 
 def epochs(folder: Path) -> list[tuple[int, Path]]:
-    """Return the complete checkpoints of a run, oldest first."""
-    complete = []
-    for place in folder.glob("epoch-*"):
-        number = place.name.removeprefix("epoch-")
-        if number.isdigit() and (place / PROMPTS).is_file():
-            complete.append((int(number), place))
-    return sorted(complete)
+    """Return the checkpoints of complete epochs, oldest first."""
+    return [(each.epoch, each.place) for each in complete(folder) if not each.batch]
 
 
-def resume_state(folder: Path) -> tuple[int, dict[str, Tensor], dict] | None:
-    """Return (epochs done, prompts, state) of the latest checkpoint, or None if there is none.
+def resume_state(folder: Path) -> Saved | None:
+    """Return the latest checkpoint that is whole, or None if there is none at all.
 
     Raises:
-        UserError: there are only prompts, as in an imported run.
+        UserError: all are damaged, or there are only prompts, as in an imported run.
     """
-    complete = epochs(folder)
-    for epoch, place in reversed(complete):
+    found, damages = complete(folder), []
+    for epoch, batch, place in reversed(found):
         if (place / RESUME).is_file():
-            prompts, _ = load_prompts(place / PROMPTS)
-            return epoch, prompts, torch.load(place / RESUME, weights_only=True)
-    if complete:
+            try:
+                saved = Saved(epoch, batch, *_load(place), place)
+            except UserError as error:
+                damages.append(str(error))
+                continue
+            if damages:
+                logger.warning(f"{damages[0]}; going on from {place}, the checkpoint before")
+            return saved
+    if damages:
         raise UserError(
-            f"{complete[-1][1]} holds prompts, but nothing to resume their training from; train in "
+            f"{damages[0]}; no checkpoint before it can be gone on from, so delete {folder} to "
+            "train from the start"
+        )
+    if found:
+        raise UserError(
+            f"{found[-1].place} holds prompts, but nothing to resume their training from; train in "
             "another --output-dir"
         )
     return None
 
 
-def finish(folder: Path) -> None:
-    """Remove what only resuming needed, after the last epoch."""
+def finish(folder: Path, keep_every: int = 0) -> None:
+    """Remove what only resuming needed, after the last epoch.
+
+    Args:
+        keep_every: as for ``save``.
+    """
+    found = complete(folder)
+    last = max((each.epoch for each in found if not each.batch), default=None)
+    for epoch, batch, place in found:
+        if batch or ((place / RESUME).is_file() and epoch not in (last, *_kept(epoch, keep_every))):
+            shutil.rmtree(place)
     for file in folder.glob(f"epoch-*/{RESUME}"):
         file.unlink()
     for place in folder.glob("*epoch-*"):
@@ -116,32 +161,15 @@ def find_prompts(run: Path, epoch: int = 0) -> Path:
     """
     if run.is_file():
         return run
-    complete = dict(epochs(run / "checkpoints"))
-    if not complete:
+    kept = dict(epochs(run / "checkpoints"))
+    if not kept:
         raise UserError(f"no prompts in {run}: a run's folder holds checkpoints/epoch-N/{PROMPTS}")
-    if epoch and epoch not in complete:
+    if epoch and epoch not in kept:
         raise UserError(
-            f"no prompts of epoch {epoch} in {run}; there are {', '.join(map(str, complete))} "
+            f"no prompts of epoch {epoch} in {run}; there are {', '.join(map(str, kept))} "
             "(TRAIN.CHECKPOINT_FREQ keeps more)"
         )
-    return complete[epoch or max(complete)] / PROMPTS
-
-
-def load_prompts(file: Path) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors and the header of a prompt file.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header = (opened.metadata() or {}).get("softprompt")
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} cannot be read as a prompt file: {error}") from None
-    if header is None:
-        raise UserError(f"{file} holds tensors, but none of softprompt's prompts")
-    return tensors, json.loads(header)
+    return kept[epoch or max(kept)] / PROMPTS
 
 
 def load_into(learner: torch.nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
@@ -161,28 +189,44 @@ def load_into(learner: torch.nn.Module, tensors: dict[str, Tensor], file: Path) 
     learner.load_state_dict(tensors, strict=True)
 
 
-def prompt_header(cfg: CfgNode, learner: PromptLearner, classnames: tuple[str, ...]) -> dict:
-    """Return the header of a prompt file, except for its epoch."""
-    backbone = cfg.MODEL.BACKBONE
-    return {
-        "learner": cfg.PROMPT.NAME.lower(),
-        "options": options_from(cfg, "PROMPT"),
-        "trainer": cfg.TRAINER.NAME.lower(),
-        "classnames": list(classnames),
-        "template": learner.template,
-        "dataset": cfg.DATASET.NAME,
-        "backbone": {"name": backbone.NAME, "weights": backbone.PRETRAINED or RANDOM},
-        "config": settings(cfg),
-    }
+def load_state(file: Path) -> Any:
+    """Return what ``torch.save`` has written, tensors and plain values only, on the CPU.
 
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or a rename in a folder, is on the disk."""
-    on_windows = os.name == "nt"  # it opens no folder, and syncs no file that is open for reading
-    if on_windows and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDWR if on_windows else os.O_RDONLY)
+    Raises:
+        UserError: the file cannot be read so.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:  # of a damaged file torch raises a dozen types
+        raise UserError(f"{file} is damaged, or no file of a training: {reason(error)}") from None
+
+
+def _load(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    prompts, _ = load_prompts(place / PROMPTS)
+    state = load_state(place / RESUME)
+    check_shape(place / RESUME, state, STATE)
+    return prompts, state
+
+
+def _remove_replaced(folder: Path, done: tuple[int, int], keep_every: int) -> None:
+    """Remove what the checkpoint just written replaces.
+
+    There stay the one before it, the last complete epoch, whose prompts can be evaluated, and the
+    prompts that are to be kept.
+    """
+    others = [each for each in complete(folder) if each[:2] != done]
+    older = [each for each in others if each[:2] < done]
+    whole = [each for each in older if not each.batch]
+    staying = {*older[-1:], *whole[-1:]}
+    for each in others:
+        if each in staying:
+            continue
+        if each in whole and _kept(each.epoch, keep_every):
+            (each.place / RESUME).unlink(missing_ok=True)
+        else:
+            shutil.rmtree(each.place)
+
+
+def _kept(epoch: int, keep_every: int) -> tuple[int, ...]:
+    """Return the epoch if its prompts are kept."""
+    return (epoch,) if keep_every and epoch % keep_every == 0 else ()

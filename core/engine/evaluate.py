@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.clip.images import Images, as_images
 from softprompt.core.clip.prompted import PromptedCLIP, prompts_images
 from softprompt.core.data.batch import Batch
@@ -27,6 +28,9 @@ def predict(
 
     Every image is read once for all models, and encoded once for those without image prompts. The
     text is encoded once, not once a batch, unless the prompts depend on the image.
+
+    Raises:
+        UserError: a logit is NaN or infinite, so that no number would mean anything.
     """
     classifiers = {name: Classifier(model) for name, model in models.items()}
     logits: dict[str, list[Tensor]] = {name: [] for name in models}
@@ -34,13 +38,26 @@ def predict(
     for batch in batches:
         for name, classifier in classifiers.items():
             logits[name].append(classifier(batch).cpu())
+            check_logits(logits[name][-1], name)
         labels.append(batch.host_labels)
     return {name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(labels)
 
 
+def check_logits(logits: Tensor, model: str) -> None:
+    """Raise ``UserError`` unless all logits of a model are finite."""
+    if not logits.isfinite().all():
+        raise UserError(
+            f"the logits of {model} are not finite, so nothing is reported: the prompts have grown "
+            "too large, as after a training that diverged in its last steps, or the weights or a "
+            "picture are damaged; a smaller OPTIM.LR or MODEL.PRECISION fp32 may help"
+        )
+
+
 def need_images(models: Iterable[PromptedCLIP]) -> bool:
     """Whether a model needs more of an image than its unprompted features."""
-    return any(prompts_images(model.learner, model.clip) for model in models)
+    return any(
+        model.learner.needs_images or prompts_images(model.learner, model.clip) for model in models
+    )
 
 
 class Classifier:

@@ -18,7 +18,8 @@ from softprompt.core.data.opening import readable_errors
 from softprompt.core.data.transforms import Preprocessing, evaluation_transform
 from softprompt.core.engine import cautions, checkpoint
 from softprompt.core.engine.build import build_learner
-from softprompt.core.engine.evaluate import Classifier
+from softprompt.core.engine.evaluate import Classifier, check_logits
+from softprompt.core.engine.prompt_file import load_prompts
 
 Picture = str | Path | Image.Image | Tensor
 
@@ -54,7 +55,7 @@ class Predictor:
                 names plugins that ``pairs`` does not.
         """
         file = checkpoint.find_prompts(Path(run).expanduser())
-        tensors, header = checkpoint.load_prompts(file)
+        tensors, header = load_prompts(file)
         saved = SavedSettings(file, header["config"], trust_plugins)
         cfg = load_config(pairs=list(pairs), saved=saved)
         trained: tuple[str, ...] = tuple(header["classnames"])
@@ -109,7 +110,9 @@ class Predictor:
             probabilities: dict[int, Tensor] = {}
             if images:
                 batch = torch.stack(list(images.values())).to(self.clip.device)
-                rows = classifier(batch).softmax(dim=-1).cpu()
+                logits = classifier(batch)
+                check_logits(logits, "these prompts")
+                rows = logits.softmax(dim=-1).cpu()
                 probabilities = dict(zip(images, rows, strict=True))
             for i in part:
                 yield Prediction(names[i], probabilities.get(i), errors.get(i, ""))

@@ -5,45 +5,81 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.blame import plugin_error
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import FULL, write_atomically, write_error, writing_to
 from softprompt.core.base.log import log_to_file, logger
-from softprompt.core.engine.run_folder import write_config
+from softprompt.core.base.signals import Terminated
+from softprompt.core.engine.run_folder import sole_writer, write_config
+from softprompt.core.engine.tensorboard import TensorBoard
+
+THEN = "go on with --resume"  # once there is room on the disk
 
 
 @contextmanager
-def open_run(cfg: CfgNode, folder: Path) -> Iterator[None]:
+def open_run(
+    cfg: CfgNode, folder: Path, check: Callable[[], None] = lambda: None
+) -> Iterator[Callable[[], None]]:
     """Create the run's folder, save ``config.yaml`` there, and log to its ``log.txt`` meanwhile.
 
-    Only the main process writes, after all have seen the folder as it was.
+    Only the main process writes, after all have seen the folder as it was; it is the only writer.
+
+    Args:
+        check: called once nobody else writes there; raises ``UserError`` if the folder has changed.
+
+    Yields:
+        A function that raises ``UserError`` once the folder is not this process's any more.
+
+    Raises:
+        UserError: another process writes there, the folder has changed, or the disk is full.
     """
     parallel.barrier()
     if not parallel.is_main_process():
-        yield
+        yield lambda: None
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_config(cfg, folder)
-    handler = log_to_file(folder)
-    try:
-        yield
-    except Exception as error:  # to the file alone; the command prints it on the screen
-        said = error if isinstance(error, UserError) else plugin_error(error)
-        if said:
-            handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
-        raise
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
+    with sole_writer(folder) as confirm:
+        check()
+        with writing_to(folder, THEN):
+            write_config(cfg, folder)
+            handler = log_to_file(folder)
+        level = logger.level
+        if level == logging.NOTSET:  # a program that calls this need not have set up any logging
+            logger.setLevel(logging.INFO)
+        try:
+            yield confirm
+        except OSError as error:
+            if error.errno not in FULL:
+                _log_end(handler, error)
+                raise
+            full = write_error(error, error.filename or folder, THEN)
+            _log_end(handler, full)
+            raise full from None
+        except (Exception, Terminated) as error:
+            _log_end(handler, error)
+            raise
+        finally:
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def _log_end(handler: logging.Handler, error: BaseException) -> None:
+    """Write why a run ends to its file alone; the command prints it on the screen."""
+    told = isinstance(error, UserError | Terminated)
+    said = error if told else plugin_error(error)
+    if said:
+        handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
 
 
 class Recorder:
@@ -55,6 +91,8 @@ class Recorder:
     def __init__(self, folder: Path, total: int, *, start: int = 0, tag: str = "train"):
         """Open the files, without the steps that an interrupted run recorded after its checkpoint.
 
+        Steps before it that have got lost are named in the log; going on does not need them.
+
         Args:
             folder: the run's folder.
             total: steps from the first to the last.
@@ -62,49 +100,58 @@ class Recorder:
             tag: the prefix of the steps' numbers in TensorBoard.
 
         Raises:
-            UserError: ``metrics.jsonl`` has fewer than ``start`` lines.
+            UserError: ``metrics.jsonl`` cannot be written.
         """
         self.active = parallel.is_main_process()
         if not self.active:
             return
-        from torch.utils.tensorboard import SummaryWriter
-        from tqdm import tqdm
-
         self.total = total
         self.start = start
         self.tag = tag
-        self.metrics = open_truncated(folder / "metrics.jsonl", start)
-        self.tensorboard = SummaryWriter(folder / "tensorboard", purge_step=start or None)
-        self.bar = tqdm(total=total, initial=start, leave=False, disable=not sys.stderr.isatty())
+        self.file = folder / "metrics.jsonl"
+        with writing_to(self.file, THEN):
+            self.metrics = open_truncated(self.file, start)
+        self.tensorboard = TensorBoard(folder / "tensorboard", purge_step=start or None)
+        self.bar: Any = None
+        if sys.stderr.isatty():  # elsewhere its lock of the whole system would be of no use
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, initial=start, leave=False)
         self.began = time.perf_counter()
 
     def __enter__(self) -> "Recorder":
         return self
 
     def __exit__(self, *_) -> None:
-        if self.active:
+        if not self.active:
+            return
+        if self.bar is not None:
             self.bar.close()
+        self.tensorboard.close()
+        with writing_to(self.file, THEN):
             self.metrics.close()
-            self.tensorboard.close()
 
     def step(self, step: int, terms: dict[str, float], lr: float, **position: int) -> None:
         """Record a step, counted from 0; ``position`` is written beside it, such as ``epoch=3``."""
         if not self.active:
             return
-        self.metrics.write(json.dumps({"step": step, **position, "lr": lr, **terms}) + "\n")
+        with writing_to(self.file, THEN):
+            self.metrics.write(json.dumps({"step": step, **position, "lr": lr, **terms}) + "\n")
         self.scalars(step, {**terms, "lr": lr}, self.tag)
-        self.bar.update()
+        if self.bar is not None:
+            self.bar.update()
 
     def scalars(self, step: int, values: dict[str, float], tag: str) -> None:
         """Write values to TensorBoard alone, as ``tag/name``."""
         if self.active:
             for name, value in values.items():
-                self.tensorboard.add_scalar(f"{tag}/{name}", value, step)
+                self.tensorboard.add("scalar", f"{tag}/{name}", value, step)
 
     def log(self, line: str) -> None:
         """Log a line without tearing the progress bar."""
         if self.active:
-            self.bar.clear()
+            if self.bar is not None:
+                self.bar.clear()
             logger.info(line)
 
     def log_progress(self, step: int, line: str) -> None:
@@ -117,16 +164,17 @@ class Recorder:
     def flush(self) -> None:
         """Hand what is recorded to the operating system, before a checkpoint relies on it."""
         if self.active:
-            self.metrics.flush()
+            with writing_to(self.file, THEN):
+                self.metrics.flush()
             self.tensorboard.flush()
 
 
-def check_finite(terms: dict[str, float], where: str, advice: str) -> None:
+def check_finite(terms: dict[str, float], where: str, advice: Callable[[], str]) -> None:
     """Stop a training that has diverged.
 
     Args:
         where: such as "in epoch 1, batch 2".
-        advice: what is saved and what may help.
+        advice: returns what is saved and what may help.
 
     Raises:
         UserError: one of the terms is NaN or infinite.
@@ -134,19 +182,52 @@ def check_finite(terms: dict[str, float], where: str, advice: str) -> None:
     for name, value in terms.items():
         if not math.isfinite(value):
             values = ", ".join(f"{key} {term:.4g}" for key, term in terms.items())
-            raise UserError(f"the term {name!r} is {value} {where} ({values}); {advice}")
+            raise UserError(f"the term {name!r} is {value} {where} ({values}); {advice()}")
+
+
+def check_tensors(tensors: Mapping[str, Tensor], where: str, advice: Callable[[], str]) -> None:
+    """Stop a training whose last update has made a trained tensor NaN or infinite.
+
+    Args:
+        where, advice: as for ``check_finite``.
+
+    Raises:
+        UserError: one of the tensors is not finite.
+    """
+    finite = torch.stack([value.detach().isfinite().all() for value in tensors.values()])
+    if finite.all():  # read from the device once
+        return
+    (name, *_) = (name for name, whole in zip(tensors, finite.tolist(), strict=True) if not whole)
+    raise UserError(f"the trained tensor {name!r} is not finite {where}; {advice()}")
 
 
 def open_truncated(file: Path, count: int) -> TextIO:
-    """Open a file for appending after its first ``count`` lines; the rest is cut off atomically.
+    """Open a run's record for appending after its first ``count`` steps; the rest is cut off.
 
-    Raises:
-        UserError: it has fewer lines.
+    Of steps that have got lost, as by a power cut, the log says how many.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = file.read_text(encoding="utf-8").splitlines(True) if file.exists() else []
-    if len(lines) < count:
-        raise UserError(f"{file} has {len(lines)} lines, but its run had made {count} steps")
-    if len(lines) > count:
-        write_atomically(file, "".join(lines[:count]))
+    content = file.read_bytes() if file.exists() else b""
+    kept: dict[int, bytes] = {}
+    for line in content.splitlines(keepends=True):
+        step = _step_of(line)
+        if step is not None and step < count:
+            kept.setdefault(step, line)
+    missing = count - len(kept)
+    if missing:
+        logger.warning(
+            f"{file} has lost {missing} of the {count} steps before this one, which going on does "
+            "not need"
+        )
+    whole = b"".join(kept.values())
+    if whole != content:
+        write_atomically(file, whole)
     return open(file, "a", encoding="utf-8")  # closed by the recorder
+
+
+def _step_of(line: bytes) -> int | None:
+    """Return the number of the step that a line records, None if it is not whole."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if isinstance(step, int) and line.endswith(b"\n") else None

@@ -12,31 +12,62 @@ from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.escape import one_line
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import write_atomically, writing_to
+from softprompt.core.base.formats import Shape, check_format, check_shape
 
 FILE = "results.json"
+FORMAT = 1
+ANY: Shape = {}
+# What readers need of a run, of a meta-training, and of the scores of a model on a class set.
+OF_A_RUN: Shape = {"results": dict, "harmonic_mean": dict}
+OF_META_TRAINING: Shape = {
+    "step": int,
+    "steps": int,
+    "validations": [{"step": int, "loss": (int, float)}],
+}
+SCORES: Shape = {"accuracy": (int, float)}
+ANEW = "delete it, and the run's own command with --resume, or its sweep, makes it anew"
 ZERO_SHOT = "zero-shot CLIP"  # the model beside the trained one in a run's results
 PACKAGES = ("softprompt", "torch", "torchvision", "open_clip_torch", "numpy")
 
 
 def write(folder: Path, contents: dict[str, Any]) -> None:
-    """Write ``folder/results.json`` durably."""
-    write_atomically(folder / FILE, json.dumps(contents, indent=1), sync=True)
+    """Write ``folder/results.json`` durably; ``UserError`` if it cannot be written."""
+    file = folder / FILE
+    with writing_to(file, "go on with --resume"):
+        write_atomically(file, json.dumps(contents, indent=1))
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path, shape: Shape = ANY) -> dict[str, Any] | None:
     """Return the contents of ``folder/results.json``, None before the run has finished.
 
+    This is the one reader of that file: whoever reads it is told here what is wrong with it.
+
+    Args:
+        shape: what the reader needs, such as ``OF_A_RUN``.
+
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, is of a newer version, or lacks what is needed.
     """
     file = folder / FILE
     if not file.is_file():
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is no results file: {error}") from None
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is no results file: {error}; {ANEW}") from None
+    check_shape(file, found, dict)
+    check_format(file, found.get("format", FORMAT), FORMAT)
+    try:
+        check_shape(file, found, shape)
+        check_shape(file, found.get("results", {}), dict, "results")
+        for model, by_set in found.get("results", {}).items():
+            check_shape(file, by_set, dict, f"results.{model}")
+            for subset, scores in by_set.items():
+                check_shape(file, scores, SCORES, f"results.{model}.{subset}")
+    except UserError as error:
+        raise UserError(f"{error}; {ANEW}") from None
+    return found
 
 
 def environment() -> dict[str, Any]:

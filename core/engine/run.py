@@ -1,5 +1,6 @@
 """One run of one configuration: train and evaluate, or evaluate trained prompts."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from softprompt.core.engine.build import build_trainer
 from softprompt.core.engine.contracts import check_prepared
 from softprompt.core.engine.loop import fit
 from softprompt.core.engine.optim import Optim
+from softprompt.core.engine.prompt_file import load_prompts, prompt_header
 from softprompt.core.engine.recorder import open_run
-from softprompt.core.engine.run_folder import evaluation_folder, run_folder
+from softprompt.core.engine.run_folder import check_unfinished, evaluation_folder, run_folder
 from softprompt.core.engine.scoring import evaluate_run
 from softprompt.core.engine.session import Session
 from softprompt.core.engine.shared import Shared
@@ -29,7 +31,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     """Train, evaluate and write a run; return the contents of its ``results.json``.
 
     Args:
-        resume: continue the run in ``OUTPUT_DIR`` after its last finished epoch.
+        resume: continue the run in ``OUTPUT_DIR`` after its last checkpoint.
         shared: frozen backbones, datasets and caches to reuse; pass one ``Shared`` to every run of
             a process.
 
@@ -37,8 +39,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         UserError: a mistake that the user can mend; no file of an earlier run is overwritten.
     """
     folder = run_folder(cfg, resume)
-    if resume and (finished := results.read(folder)) is not None:
-        return _finished(folder, finished)
+    if resume and (finished := results.read(folder, results.OF_A_RUN)) is not None:
+        return _finished(cfg, folder, finished)
 
     # Everything that can be wrong is checked before the folder is created.
     results.start_measuring()
@@ -60,7 +62,7 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     said = cautions.of_training(items, model.classnames, cfg.DATASET.NUM_SHOTS, trainer.optim)
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
 
-    with open_run(cfg, folder), summary:
+    with open_run(cfg, folder, partial(check_unfinished, cfg, folder, resume)) as confirm, summary:
         session.describe(model, training=True)
         logger.info(
             f"training {cfg.PROMPT.NAME} under {cfg.TRAINER.NAME} on {len(items)} images of "
@@ -80,9 +82,11 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             batches,
             folder=folder,
             seed=seed_of(cfg, "TRAINER"),
-            meta=checkpoint.prompt_header(cfg, learner, model.classnames),
+            meta=prompt_header(cfg, learner, model.classnames),
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
+            save_every=cfg.TRAIN.CHECKPOINT_STEPS,
+            confirm=confirm,
         )
         laps.end("train")
         name = f"{cfg.PROMPT.NAME} under {cfg.TRAINER.NAME}"
@@ -105,8 +109,9 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
         if begun:  # what was spent before the interruption is not known
             del contents["processor_seconds"]["train"]
         if parallel.is_main_process():
+            confirm()
             results.write(folder, contents)
-            checkpoint.finish(folder / "checkpoints")
+            checkpoint.finish(folder / "checkpoints", cfg.TRAIN.CHECKPOINT_FREQ)
         logger.info(f"finished: {folder / results.FILE}")
     return contents
 
@@ -121,7 +126,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate a run's prompts, or CLIP with a learner that has no parameters; train nothing.
 
-    The results go to ``model_dir/eval/<dataset>-<class sets>/`` unless ``OUTPUT_DIR`` is set.
+    The results go to ``model_dir/eval/<dataset>-<class sets>/`` unless ``OUTPUT_DIR`` is set to
+    another folder than the run's own.
 
     Args:
         model_dir: folder of a finished or interrupted run.
@@ -138,7 +144,8 @@ def evaluate(
     saved = _load_prompts(cfg, run, epoch) if model_dir else None
     trained_on = cfg.DATASET.SUBSAMPLE_CLASSES
     subsets = subsets or (() if saved else cfg.TEST.CLASSES) or (trained_on,)
-    if saved and not cfg.OUTPUT_DIR:
+    own_place = not cfg.OUTPUT_DIR or _same_folder(run, Path(cfg.OUTPUT_DIR).expanduser())
+    if saved and own_place:
         parent = run if run.is_dir() else run.parent
         folder = parent / "eval" / f"{cfg.DATASET.NAME}-{'-'.join(subsets)}"
     else:
@@ -169,7 +176,7 @@ def evaluate(
         name = cfg.PROMPT.NAME
 
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
-    with open_run(cfg, folder), summary:
+    with open_run(cfg, folder) as confirm, summary:
         session.describe(session.model(learner, subsets[0]), training=False)
         for warning in said:
             logger.warning(warning)
@@ -181,15 +188,21 @@ def evaluate(
         contents["warnings"] += said
         contents["prompts"] = source
         if parallel.is_main_process():
+            confirm()
             results.write(folder, contents)
         logger.info(f"finished: {folder / results.FILE}")
     return contents
 
 
-def _finished(folder: Path, contents: dict[str, Any]) -> dict[str, Any]:
+def _same_folder(run: Path, folder: Path) -> bool:
+    """Whether the folder to write to is that of the run, as it is after ``train(cfg)``."""
+    return run.is_dir() and folder.is_dir() and run.samefile(folder)
+
+
+def _finished(cfg: CfgNode, folder: Path, contents: dict[str, Any]) -> dict[str, Any]:
     """Print and return the results of a run that was to be resumed, but is complete."""
     if parallel.is_main_process():
-        checkpoint.finish(folder / "checkpoints")
+        checkpoint.finish(folder / "checkpoints", cfg.TRAIN.CHECKPOINT_FREQ)
     logger.info(f"{folder} is finished already; its results:")
     log_lines(results.table(contents["results"], contents["harmonic_mean"]))
     return contents
@@ -202,7 +215,7 @@ def _load_prompts(cfg: CfgNode, run: Path, epoch: int) -> tuple[Path, dict[str, 
         UserError: there is none, or the configuration has another backbone or learner.
     """
     file = checkpoint.find_prompts(run, epoch)
-    tensors, header = checkpoint.load_prompts(file)
+    tensors, header = load_prompts(file)
     for key, given, saved in (
         ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, header["backbone"]["name"]),
         ("PROMPT.NAME", cfg.PROMPT.NAME.lower(), header["learner"]),

@@ -61,7 +61,7 @@ def evaluate_run(
     for warning in session.warnings():
         logger.warning(warning)
     return {
-        "format": 1,
+        "format": results.FORMAT,
         "dataset": cfg.DATASET.NAME,
         "prompt": cfg.PROMPT.NAME,
         "trainer": cfg.TRAINER.NAME,

@@ -1,7 +1,6 @@
 """Add a finished run's settings, results, confusion matrices and embeddings to TensorBoard."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,17 @@ from softprompt.core.config.yaml_files import flat_of
 from softprompt.core.data.batch import Batch
 from softprompt.core.engine.evaluate import confusions
 from softprompt.core.engine.session import Session
+from softprompt.core.engine.tensorboard import TensorBoard
 
 EMBEDDED = 500  # images of a class set in the projector, at most
 NAMED = 40  # classes whose names a confusion matrix has room for
 
 
 class TensorBoardSummary:
-    """The TensorBoard writer of one run; a context manager that closes its files."""
+    """The TensorBoard writer of one run; a context manager that closes its files.
+
+    It is one for all class sets, because each writer replaces the projector's list of them.
+    """
 
     def __init__(self, folder: Path, plots: Sequence[str]):
         """Check the requirements of the plots before training; write nothing yet.
@@ -34,7 +37,7 @@ class TensorBoardSummary:
         Raises:
             UserError: matplotlib is missing for one.
         """
-        self.folder = folder / "tensorboard"
+        self.board = TensorBoard(folder / "tensorboard")
         self.plots = tuple(plots)
         if "confusion" in plots:
             _pyplot()
@@ -43,15 +46,7 @@ class TensorBoardSummary:
         return self
 
     def __exit__(self, *_) -> None:
-        if "writer" in self.__dict__:
-            self.writer.close()
-
-    @cached_property
-    def writer(self) -> Any:
-        """One for all class sets, because each writer replaces the projector's list of them."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        return SummaryWriter(self.folder)
+        self.board.close()
 
     def plot(
         self, session: Session, subset: str, model: PromptedCLIP, logits: Tensor, labels: Tensor
@@ -64,12 +59,12 @@ class TensorBoardSummary:
         """
         if "confusion" in self.plots and parallel.is_main_process():
             figure = confusion_figure(logits.argmax(dim=-1), labels, model.classnames)
-            self.writer.add_figure(f"confusion/{subset}", figure)
+            self.board.add("figure", f"confusion/{subset}", figure)
         if "embeddings" in self.plots:
             features, rows = embeddings(model, session.tested_by([model], subset, EMBEDDED))
             header = ["kind", "class"]
             if parallel.is_main_process():  # all processes encode
-                self.writer.add_embedding(features, rows, metadata_header=header, tag=subset)
+                self.board.add("embedding", features, rows, metadata_header=header, tag=subset)
 
     def compare(self, contents: dict[str, Any]) -> None:
         """Add settings and results for TensorBoard's HPARAMS tab, which compares runs by them.
@@ -88,7 +83,7 @@ class TensorBoardSummary:
         measured = {f"test/{subset} accuracy": it["accuracy"] for subset, it in scores.items()}
         if contents["harmonic_mean"]:
             measured["test/H"] = list(contents["harmonic_mean"].values())[-1]
-        self.writer.add_hparams(chosen, measured, run_name=".")  # this run, not one below it
+        self.board.add("hparams", chosen, measured, run_name=".")  # this run, not one below it
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softprompt.core.base.files import CONFIGS
+from softprompt.core.engine.results import OF_META_TRAINING
 from softprompt.core.engine.results import read as read_results
 from softprompt.core.protocols.cells import EVALUATE, TRAIN, Cell
 from softprompt.core.protocols.plans.matrix import BUDGET, own_options
@@ -229,7 +230,7 @@ def summary_of(cell: Cell) -> str:
     """Return the results of a finished cell, in words."""
     if cell.runner != META_TRAIN:
         return summary(cell)
-    results = read_results(Path(cell.folder)) or {}
+    results = read_results(Path(cell.folder), OF_META_TRAINING) or {}
     by_step = {each["step"]: each["loss"] for each in results["validations"]}
     return (
         f"held-out loss {by_step[0]:.3f} to {by_step[results['step']]:.3f} after step "

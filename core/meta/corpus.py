@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.config.options import options_of
@@ -102,9 +103,8 @@ def prepare(
     key = clusters_key(features, {**options_of(cluster), **options})
     file = folder / f"clusters-{key}.json"
     page = folder / f"clusters-{hash_of(key, sorted(names.items()))}.html"
-    if file.is_file():
-        hierarchy = Hierarchy.load(file)
-    else:
+    hierarchy = _cached_clusters(file)
+    if hierarchy is None:
         hierarchy = cluster(features, clip, pairs.name, **options)
         hierarchy.save(file)
     log_clusters(hierarchy)
@@ -113,6 +113,17 @@ def prepare(
         write_page(hierarchy, pairs, features, page, overlap(hierarchy, names))
     logger.info(f"clusters to look at: {page}")
     return Corpus(pairs, features, hierarchy, page, workers)
+
+
+def _cached_clusters(file: Path) -> Hierarchy | None:
+    """Return the clusters of a file, or None if it is missing or, as the log says, damaged."""
+    if not file.is_file():
+        return None
+    try:
+        return Hierarchy.load(file)
+    except UserError as error:
+        logger.warning(f"{error}; the clusters are made again")
+        return None
 
 
 def samplers(

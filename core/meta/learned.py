@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import ASSETS, write_atomically
+from softprompt.core.base.files import ASSETS, write_atomically, writing_to
+from softprompt.core.base.formats import check_format, check_shape
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.engine import checkpoint
+from softprompt.core.engine.prompt_file import read_safetensors
 from softprompt.core.meta.regulator import Regulator, token_rows
 from softprompt.core.prompts.base import PromptLearner
 
@@ -27,6 +28,13 @@ FILE = "gram.safetensors"
 HEADER = "softprompt-gram"
 FORMAT = 1
 PARTS = ("prompts", "regulator")
+SHAPE = {
+    "learner": str,
+    "options": dict,
+    "backbone": {"name": str, "weights": str, "vectors": str},
+    "regulator": {"form": str},
+    "step": int,
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,10 @@ class MetaLearned:
         """
         self._check(learner, clip)
         rows = token_rows(learner, clip)
-        regulator = Regulator(rows, clip.dim, **self.header["regulator"])
+        try:
+            regulator = Regulator(rows, clip.dim, **self.header["regulator"])
+        except TypeError as error:
+            raise UserError(f"{self.file} is damaged: its 'regulator' has {error}") from None
         needed = {name: value.shape for name, value in regulator.state_dict().items()}
         if needed != {name: value.shape for name, value in self.regulator.items()}:
             raise UserError(
@@ -114,7 +125,8 @@ def save(
         },
         **about,
     }
-    write_atomically(file, safetensors_bytes(tensors, metadata={HEADER: json.dumps(header)}))
+    with writing_to(file, "go on with --resume"):
+        write_atomically(file, safetensors_bytes(tensors, metadata={HEADER: json.dumps(header)}))
 
 
 def load(name: str) -> MetaLearned:
@@ -124,20 +136,27 @@ def load(name: str) -> MetaLearned:
         name: a file, the folder of a meta-training, or the name of a file in the package.
 
     Raises:
-        UserError: there is no such file, or it is another kind of file.
+        UserError: there is no such file, or it is another kind of file, damaged or of a newer
+            version.
     """
     file = _find(name)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            header = json.loads((opened.metadata() or {}).get(HEADER, "null"))
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} cannot be read as a file of GRAM: {error}") from None
-    if not header or header["format"] != FORMAT:
+    tensors, header = read_safetensors(file, HEADER, "a file of GRAM")
+    if header is None:
         raise UserError(
-            f"{file} holds no meta-learned prompts that this version reads; TRAINER.GRAM.FILE "
-            f"takes the {FILE} of a run of tools/meta_train.py, or {_names()}"
+            f"{file} holds no meta-learned prompts; TRAINER.GRAM.FILE takes the {FILE} of a run of "
+            f"tools/meta_train.py, or {_names()}"
         )
+    check_shape(file, header, {"format": object})
+    check_format(file, header["format"], FORMAT)
+    check_shape(file, header, SHAPE)
+    for key, value in tensors.items():
+        if key.partition(".")[0] not in PARTS:
+            raise UserError(f"{file} is damaged: its tensor {key!r} is of none of {PARTS}")
+        if not value.isfinite().all():
+            raise UserError(
+                f"{file} cannot be used: its {key!r} is not finite everywhere, so its "
+                "meta-training had diverged"
+            )
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
     for key, value in tensors.items():
         part, _, rest = key.partition(".")

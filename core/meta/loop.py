@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +13,14 @@ from torch import Tensor, nn
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.signals import Request, Terminated, deferred
 from softprompt.core.engine.optim import cosine
-from softprompt.core.engine.recorder import Recorder, check_finite
+from softprompt.core.engine.recorder import Recorder, check_finite, check_tensors
 from softprompt.core.meta.episodes import Episode, Episodes
 from softprompt.core.meta.objective import Objective, Outcome
 from softprompt.core.meta.state import Progress, load_state, save_state
 
-ADVICE = (
-    "the last validated state is saved; a smaller META.INNER.LR, META.OUTER.PROMPT_LR or "
-    "MODEL.PRECISION fp32 may help"
-)
+HELP = "a smaller META.INNER.LR, META.OUTER.PROMPT_LR or MODEL.PRECISION fp32 may help"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +36,38 @@ class Outer:
     val_tasks: int = 200
     patience: int = 8  # validations without improvement after which training stops; 0: never
     print_freq: int = 10
+    checkpoint_steps: int = 0  # steps between two further saves of the state; 0: none
 
     def __post_init__(self) -> None:
-        for name in ("steps", "tasks", "val_freq", "val_tasks", "print_freq"):
-            if getattr(self, name) < 1:
+        counts = ("steps", "tasks", "val_freq", "val_tasks", "print_freq")
+        for name, least in (*((each, 1) for each in counts), ("checkpoint_steps", 0)):
+            if getattr(self, name) < least:
                 raise UserError(
-                    f"META.OUTER.{name.upper()} is {getattr(self, name)}, but must be at least 1"
+                    f"META.OUTER.{name.upper()} is {getattr(self, name)}, but must be at least "
+                    f"{least}"
                 )
 
 
 def meta_fit(
-    objective: Objective, outer: Outer, training: Episodes, held_out: Episodes, folder: Path
+    objective: Objective,
+    outer: Outer,
+    training: Episodes,
+    held_out: Episodes,
+    folder: Path,
+    confirm: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Meta-train prompts and regulator, or continue to; they end in the best validated state.
 
+    A signal that asks for the end is obeyed after the step it meets, once that is saved; of several
+    processes, each ends at once.
+
     Args:
         folder: the run's folder, which may hold the state of an interrupted meta-training.
+        confirm: called before each save; raises ``UserError`` if the folder is lost.
 
     Raises:
-        UserError: a loss is NaN or infinite.
+        UserError: a loss or a trained tensor is NaN or infinite.
+        Terminated: a signal has asked for the end; the meta-training is saved.
     """
     modules: dict[str, nn.Module] = {
         "learner": objective.learner,
@@ -68,10 +80,24 @@ def meta_fit(
         if any(True for _ in module.parameters())
     }
     progress = load_state(folder, modules, optimizers)
+    saved = progress.step
     began = time.perf_counter() - progress.seconds
-    with Recorder(folder, outer.steps, start=progress.step, tag="meta-train") as recorder:
+    trained = {
+        f"{part}.{name}": value
+        for part, module in modules.items()
+        for name, value in module.named_parameters()
+    }
+
+    def advice() -> str:
+        return (f"the state after step {saved} is saved; " if saved else "none is saved; ") + HELP
+
+    ends = deferred() if parallel.world_size() == 1 else nullcontext(Request())
+    with (
+        Recorder(folder, outer.steps, start=progress.step, tag="meta-train") as recorder,
+        ends as end,
+    ):
         if not progress.validations:
-            _validate(objective, outer, held_out, progress, recorder)
+            _validate(objective, outer, held_out, progress, recorder, advice)
         indices = range(progress.step * outer.tasks, outer.steps * outer.tasks)
         episodes = training.draw(indices)
         while progress.step < outer.steps and not (0 < outer.patience <= progress.waited):
@@ -80,18 +106,29 @@ def meta_fit(
             for name, optimizer in optimizers.items():
                 optimizer.param_groups[0]["lr"] = lr[name]
             outcome = _step(objective, outer, optimizers, episodes)
-            _check_finite(outcome, step)
+            _check_finite(outcome, step, advice)
+            check_tensors(trained, f"after step {step + 1}", advice)
             recorder.step(step, outcome._asdict(), lr["learner"])
             progress.step += 1
             if progress.step % outer.print_freq == 0:
                 done = f"step [{progress.step}/{outer.steps}]"
                 recorder.log_progress(step, f"{done} {_line(outcome)} lr {lr['learner']:.2e}")
-            if progress.step % outer.val_freq == 0 or progress.step == outer.steps:
-                _validate(objective, outer, held_out, progress, recorder)
+            validated = progress.step % outer.val_freq == 0 or progress.step == outer.steps
+            if validated:
+                _validate(objective, outer, held_out, progress, recorder, advice)
+            due = outer.checkpoint_steps and progress.step % outer.checkpoint_steps == 0
+            if validated or due or end.name:
                 progress.seconds = time.perf_counter() - began
                 recorder.flush()
                 if parallel.is_main_process():
+                    confirm()
                     save_state(folder, modules, optimizers, progress)
+                saved = progress.step
+            if end.name:
+                raise Terminated(
+                    f"{end.name} after step {progress.step}; saved, --resume --output-dir {folder} "
+                    "goes on from there"
+                )
     if progress.step < outer.steps:
         logger.info(
             f"stopped after step {progress.step}: {progress.waited} validations without a better "
@@ -134,11 +171,16 @@ def _add(module: nn.Module, gradients: dict[str, Tensor], tasks: int) -> None:
 
 
 def _validate(
-    objective: Objective, outer: Outer, held_out: Episodes, progress: Progress, recorder: Recorder
+    objective: Objective,
+    outer: Outer,
+    held_out: Episodes,
+    progress: Progress,
+    recorder: Recorder,
+    advice: Callable[[], str],
 ) -> None:
     """Evaluate on the same held-out tasks each time, and keep the best prompts and regulator."""
     outcome = _mean([objective.evaluate(e) for e in held_out.draw(range(outer.val_tasks))])
-    _check_finite(outcome, progress.step)
+    _check_finite(outcome, progress.step, advice)
     earlier = [found["loss"] for found in progress.validations]
     progress.validations.append({"step": progress.step, **outcome._asdict()})
     best = not earlier or outcome.loss < min(earlier)
@@ -157,8 +199,8 @@ def _mean(outcomes: list[Outcome]) -> Outcome:
     return Outcome(*(sum(values) / len(values) for values in zip(*outcomes, strict=True)))
 
 
-def _check_finite(outcome: Outcome, step: int) -> None:
-    check_finite({"meta-objective": outcome.loss}, f"at step {step + 1}", ADVICE)
+def _check_finite(outcome: Outcome, step: int, advice: Callable[[], str]) -> None:
+    check_finite({"meta-objective": outcome.loss}, f"at step {step + 1}", advice)
 
 
 def _line(outcome: Outcome) -> str:

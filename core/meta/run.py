@@ -22,7 +22,7 @@ from softprompt.core.data.transforms import Preprocessing, evaluation_transform,
 from softprompt.core.engine import results
 from softprompt.core.engine.build import build_learner
 from softprompt.core.engine.recorder import open_run
-from softprompt.core.engine.run_folder import new_folder, run_folder
+from softprompt.core.engine.run_folder import check_unfinished, new_folder, run_folder
 from softprompt.core.meta import learned, state
 from softprompt.core.meta.config import section
 from softprompt.core.meta.corpus import Corpus, open_corpus, samplers
@@ -45,7 +45,7 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         UserError: the user can mend it; nothing of an earlier run is overwritten.
     """
     folder = _folder(cfg, resume)
-    if resume and (finished := results.read(folder)) is not None:
+    if resume and (finished := results.read(folder, results.OF_META_TRAINING)) is not None:
         logger.info(f"{folder} is finished already: {folder / learned.FILE}")
         if parallel.is_main_process():
             state.finish(folder)
@@ -58,7 +58,7 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         regulator = Regulator(rows, clip.dim, **section(cfg, "REGULATOR")).to(clip.device)
     objective = Objective(clip, learner, regulator, **section(cfg, "INNER"))
 
-    with open_run(cfg, folder):
+    with open_run(cfg, folder, partial(check_unfinished, cfg, folder, resume)) as confirm:
         began = time.perf_counter()
         _describe(cfg, objective)
         preprocessing, decoding = Preprocessing.of(clip, cfg.INPUT), Decoding.of(cfg.INPUT)
@@ -69,10 +69,11 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         prepared = time.perf_counter() - began
         if objective.steps and not objective.lr:
             objective.lr = calibrated_rate(objective, held_out.draw(range(outer.val_tasks)))
-        progress = meta_fit(objective, outer, training, held_out, folder)
+        progress = meta_fit(objective, outer, training, held_out, folder, confirm)
         found = _results(cfg, objective, corpus, progress)
         found["seconds"] = {"prepare": prepared, "meta_train": progress.seconds}
         if parallel.is_main_process():
+            confirm()
             about = {key: found[key] for key in ("options", "inner_lr", "step", "validations")}
             about |= {"config": settings(cfg), "pairs": found["pairs"]}
             learned.save(folder / learned.FILE, learner, regulator, clip, about)
@@ -154,7 +155,7 @@ def _results(
     """Return the content of ``results.json``, but for the times."""
     clip, hierarchy = objective.clip, corpus.hierarchy
     return {
-        "format": 1,
+        "format": results.FORMAT,
         "prompt": cfg.PROMPT.NAME,
         "options": options_from(cfg, "PROMPT"),
         "backbone": {

@@ -154,10 +154,13 @@ class PromptLearner(nn.Module):
     ``template`` is the sentence around a class name; its first ``n_context`` tokens after the
     start token are the places of the learned vectors, which ``position`` moves relative to the
     name ("end": the name comes last, as in "a photo of a {}."). A learner whose prompts depend on
-    the image sets ``conditional`` and is given unit image features ``(batch, dim)``.
+    the image sets ``conditional`` and is given unit image features ``(batch, dim)``. One that reads
+    the pictures themselves, by a tower of its own, sets ``needs_images``; otherwise a batch whose
+    features are known already, from ``CACHE.DIR``, comes without its pictures.
     """
 
     conditional = False
+    needs_images = False
     position = "end"
 
     def __init__(self, template: str, n_context: int = 0):

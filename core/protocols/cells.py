@@ -5,8 +5,10 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from softprompt.core.base.leases import is_leased, owner
 from softprompt.core.config.load import load_config
 from softprompt.core.engine.results import FILE
+from softprompt.core.engine.run_folder import WRITER
 
 # Runners: functions of a cell, as "module:function" because their modules import torch.
 TRAIN = "softprompt.core.protocols.worker:train_cell"
@@ -47,3 +49,8 @@ class Cell:
 
     def finished(self) -> bool:
         return Path(self.folder, FILE).is_file()
+
+    def used_by(self) -> str:
+        """Return which live process runs it, in words; "" if none does."""
+        places = (Path(self.leases), Path(self.folder, WRITER))
+        return next((owner(place) for place in places if is_leased(place)), "")

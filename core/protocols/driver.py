@@ -21,6 +21,8 @@ class Watcher(Protocol):
 
     def ended(self, cell: Cell, error: str, seconds: float) -> None: ...
 
+    def waiting(self, cells: list[Cell]) -> None: ...
+
     def tick(self) -> None: ...
 
 
@@ -70,6 +72,7 @@ def drive(queue: Queue, workers: Workers, watcher: Watcher) -> None:
                 groups[worker] = cells[0].group
                 watcher.started(cells)
             if not busy and not queue.ended:  # another driver's workers have leased the rest
+                watcher.waiting(queue.waiting)
                 time.sleep(POLL)
             for worker, outcome in workers.ended(POLL) if busy else ():
                 cells, start = busy.pop(worker)

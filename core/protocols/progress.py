@@ -42,6 +42,7 @@ class Progress:
         self.done = 0
         self.live = sys.stdout.isatty()
         self.lines = 0  # height of the table on the terminal
+        self.waited: set[str] = set()  # names of the cells that were last said to be waited for
         finished = len(queue.cells) - self.todo
         say(f"{len(queue.cells)} cells, {finished} of them finished already")
         for line in common if self.todo else ():
@@ -65,6 +66,17 @@ class Progress:
         line = ", ".join(word for word in words if word)
         self._erase()
         say(one_line(f"[{self.done}/{self.todo}] {self.names[cell.folder]}: {line}"))
+
+    def waiting(self, cells: list[Cell]) -> None:
+        """Say what is waited for: cells that other processes run, until they finish or die."""
+        used = {cell.name: by for cell in cells if (by := cell.used_by())}
+        if not used or self.waited == set(used):
+            return
+        self.waited = set(used)
+        name, by = next(iter(used.items()))
+        others = f" and {len(used) - 1} others" if len(used) > 1 else ""
+        self._erase()
+        say(f"waiting for {name}{others}, which {by} runs")
 
     def tick(self) -> None:
         self._redraw()

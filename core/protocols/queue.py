@@ -5,7 +5,6 @@ from pathlib import Path
 
 from softprompt.core.engine.results import FILE
 from softprompt.core.protocols.cells import Cell
-from softprompt.core.protocols.leases import is_leased
 from softprompt.core.protocols.worker import DONE, LEASED, REFUSED
 
 
@@ -113,7 +112,7 @@ class Queue:
                 self._remove([cell])
             elif cell.depends_on and not Path(cell.depends_on, FILE).is_file():
                 continue
-            elif not is_leased(Path(cell.leases)):
+            elif not cell.used_by():
                 ready.append(cell)
         return ready
 

@@ -80,16 +80,23 @@ def finished(runs: Iterable[Run]) -> list[tuple[Run, dict]]:
     return [(run, run.results) for run in runs if run.results is not None]
 
 
-def accuracies(folder: Path) -> dict[str, float] | None:
+def accuracies(folder: Path, needed: Iterable[str] = ()) -> dict[str, float] | None:
     """Return a run's accuracy in percent on each class set, None before it has finished.
 
+    Args:
+        needed: class sets that there must be.
+
     Raises:
-        UserError: its results file is damaged.
+        UserError: its results file is damaged, or lacks one of these.
     """
     results = read_run(folder)
     if results is None:
         return None
-    return {subset: scores["accuracy"] for subset, scores in _trained(results).items()}
+    found = {subset: scores["accuracy"] for subset, scores in _trained(results).items()}
+    for subset in needed:
+        if subset not in found:
+            raise UserError(f"{folder / FILE} has no accuracy on the {subset} classes")
+    return found
 
 
 def summary(cell: Cell) -> str:

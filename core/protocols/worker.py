@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import write_error
+from softprompt.core.base.leases import acquire
 from softprompt.core.base.log import logger
+from softprompt.core.engine.run_folder import FolderInUse
 from softprompt.core.protocols.cells import Cell
-from softprompt.core.protocols.leases import acquire
 
 if TYPE_CHECKING:
     from softprompt.core.engine.shared import Shared
@@ -42,12 +44,20 @@ def run_cell(fields: dict) -> dict:
     """Run a cell unless it is finished or leased; return its state, error and seconds."""
     cell = Cell(**fields)
     start = time.perf_counter()
+    try:
+        outcome = _run_leased(cell)
+    except OSError as error:  # of a folder that is a file, read-only or on a full disk
+        refused = write_error(error, error.filename or cell.leases, "run the same command again")
+        outcome = {"state": REFUSED, "error": str(refused)}
+    return outcome | {"seconds": time.perf_counter() - start}
+
+
+def _run_leased(cell: Cell) -> dict:
     lease = None if cell.finished() else acquire(Path(cell.leases))
     if lease is None:
-        return {"state": DONE if cell.finished() else LEASED, "seconds": 0.0}
+        return {"state": DONE if cell.finished() else LEASED}
     with lease:
-        outcome = {"state": DONE} if cell.finished() else _attempt(cell)
-    return outcome | {"seconds": time.perf_counter() - start}
+        return {"state": DONE} if cell.finished() else _attempt(cell)
 
 
 def _attempt(cell: Cell) -> dict:
@@ -56,11 +66,16 @@ def _attempt(cell: Cell) -> dict:
     module, _, function = cell.runner.partition(":")
     try:
         getattr(import_module(module), function)(cell)
+    except FolderInUse:  # by a run of its own, outside of any sweep
+        return {"state": LEASED}
     except UserError as error:
         return {"state": REFUSED, "error": str(error)}
     except Exception as error:  # often from a plugin: the other cells must still run
-        report.write_text(traceback.format_exc(), encoding="utf-8")
         last = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
+        try:
+            report.write_text(traceback.format_exc(), encoding="utf-8")
+        except OSError:  # the cell has failed for another reason, which is still told
+            return {"state": FAILED, "error": last}
         return {"state": FAILED, "error": f"{last} (see {report})"}
     return {"state": DONE}
 

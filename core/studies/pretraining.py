@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, distributed
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from torch.multiprocessing.spawn import start_processes
 from torch.nn import functional as F
 
-from softprompt.core.base.files import ASSETS
+from softprompt.core.base.files import ASSETS, write_atomically
 from softprompt.core.base.say import say
 from softprompt.core.engine.optim import cosine
 from softprompt.core.synthetic import captions
@@ -126,7 +126,7 @@ def save(model: open_clip.CLIP, rows: Tensor, settings: Settings, notes: dict[st
         "open_clip": open_clip.__version__,
         **notes,
     }
-    save_file(tensors, settings.output, metadata=notes)
+    write_atomically(Path(settings.output), safetensors_bytes(tensors, metadata=notes))
 
 
 def optimization(

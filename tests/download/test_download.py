@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import DiskFull
 from softprompt.core.base.log import logger
 from softprompt.core.data import sources
 from softprompt.core.data.sources import File
 from softprompt.core.download import archive, disk, drive, fetch, get
-from softprompt.core.download.disk import DiskFull, SourceError
+from softprompt.core.download.disk import SourceError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes

@@ -1,8 +1,16 @@
 import pytest
 import torch
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.data.batch import Batch
-from softprompt.core.engine.evaluate import BINS, confusions, predict, score, score_generalized
+from softprompt.core.engine.evaluate import (
+    BINS,
+    confusions,
+    need_images,
+    predict,
+    score,
+    score_generalized,
+)
 from softprompt.core.engine.results import harmonic_mean, table
 
 
@@ -110,3 +118,19 @@ def test_prediction_encodes_once_and_changes_nothing(clip, batch, make_model, mo
     # Two batches, each once without prompts for zeroshot, coop and cocoop, and once for ivlp.
     assert counts["image"] == 4
     assert counts["text"] == 4  # coop and ivlp once, cocoop once a batch, zeroshot's is cached
+
+
+def test_logits_that_are_not_finite_are_said(clip, batch, make_model):
+    model = make_model("coop", clip)
+    with torch.no_grad():
+        model.learner.context.fill_(3e38)
+    with pytest.raises(UserError, match="the logits of coop are not finite, so nothing is report"):
+        predict({"coop": model}, [batch])
+
+
+def test_a_learner_can_say_that_it_needs_pictures(clip, make_model):
+    model = make_model("coop", clip)
+    assert not need_images([model])
+    model.learner.needs_images = True
+    assert need_images([model])
+    assert need_images([make_model("ivlp", clip)])

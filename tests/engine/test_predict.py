@@ -241,3 +241,19 @@ def test_turned_pictures_are_turned_back_if_asked(trained, pictures):
     (asked,) = Predictor(run, pairs=["INPUT.EXIF_ORIENTATION", "True"])("turned.png")
     (expected,) = Predictor(run)(image.rotate(180))
     assert torch.equal(asked.probabilities, expected.probabilities)
+
+
+def test_prompts_or_logits_that_are_not_finite_are_one_line(trained, pictures, capsys):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    run = shutil.copytree(trained("coop"), pictures / "copy")
+    (file,) = run.glob("checkpoints/*/prompts.safetensors")
+    with safe_open(file, "pt") as opened:
+        metadata, context = opened.metadata(), opened.get_tensor("context")
+    for value, says in ((float("nan"), "its 'context' is not finite"), (3e38, "logits of these")):
+        save_file({"context": context.fill_(value)}, file, metadata=metadata)
+        assert main([str(run), "photos/a.png"]) == 2
+        captured = capsys.readouterr()
+        (*_, said) = captured.err.splitlines()
+        assert said.startswith("error: ") and says in said and captured.out == ""

@@ -26,7 +26,7 @@ class Epochs:
     def __len__(self):
         return 1
 
-    def epoch(self, epoch):
+    def epoch(self, epoch, start=0):
         return iter([self.batch])
 
 
@@ -96,6 +96,10 @@ class Spare(PromptLearner):
         return Prompts(text=self.context if self.used else self.context.detach())
 
 
+HEADER = {"learner": "plain", "trainer": "plain", "classnames": [], "config": {}}
+HEADER |= {"backbone": {"name": "small"}}
+
+
 def prepared(trainer, model, epochs=1):
     method = trainer(model)
     method.prepare(Optim(lr=0.01, epochs=epochs, warmup_epochs=0))
@@ -106,7 +110,7 @@ def prepared(trainer, model, epochs=1):
 def test_a_loss_that_reaches_nothing_is_refused(trainer, clip, batch, make_model, tmp_path):
     method = prepared(trainer, make_model("coop", clip))
     with pytest.raises(UserError, match="reaches none of the 1 trained tensors") as error:
-        fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+        fit(method, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)
     assert trainer.__name__ in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "checkpoints").exists()
 
@@ -114,21 +118,21 @@ def test_a_loss_that_reaches_nothing_is_refused(trainer, clip, batch, make_model
 def test_a_learner_whose_prompts_have_no_graph_is_refused(clip, batch, names, tmp_path):
     method = prepared(CrossEntropy, PromptedCLIP(clip, Spare(clip, used=False), names))
     with pytest.raises(UserError, match="reaches none of the 2 trained tensors"):
-        fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+        fit(method, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)
 
 
 @pytest.mark.parametrize("trainer", [CrossEntropy, Backward, LateStep])
 def test_an_unreached_tensor_is_named(trainer, clip, batch, names, tmp_path, caplog):
     method = prepared(trainer, PromptedCLIP(clip, Spare(clip, used=True), names), epochs=3)
     with caplog.at_level(logging.WARNING, "softprompt"):
-        fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+        fit(method, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)
     *earlier, warning = method.warnings
     assert len(earlier) == (trainer is LateStep)  # nothing has changed in its first epoch
     assert "does not reach 1 of the 2 trained tensors in the first step: spare" in warning
     assert caplog.text.count(warning) == 1
 
     again = prepared(trainer, PromptedCLIP(clip, Spare(clip, used=True), names), epochs=3)
-    fit(again, Epochs(batch), folder=tmp_path, seed=1, meta={})  # nothing left to train
+    fit(again, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)  # nothing left to train
     assert again.warnings == method.warnings
 
 
@@ -137,7 +141,7 @@ def test_an_unreached_tensor_is_named_in_chunks_too(limit, make_clip, batch, nam
     clip = make_clip()
     clip.memory_limit = limit
     method = prepared(CrossEntropy, PromptedCLIP(clip, Spare(clip, used=True), names))
-    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)
     assert "trained tensors in the first step: spare" in method.warnings[0]
 
 
@@ -173,7 +177,7 @@ def test_a_training_that_changes_nothing_warns(
 ):
     method = trainer(make_model("coop", clip))
     method.prepare(Optim(lr=0.01, epochs=2, warmup_epochs=0, weight_decay=decay))
-    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)
     assert len(method.warnings) == len(says)
     for pattern, warning in zip(says, method.warnings, strict=True):
         assert re.search(pattern, warning)
@@ -181,7 +185,7 @@ def test_a_training_that_changes_nothing_warns(
 
 def test_gradients_by_hand_count(clip, batch, make_model, tmp_path):
     method = prepared(ByHand, make_model("coop", clip))
-    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta={})
+    fit(method, Epochs(batch), folder=tmp_path, seed=1, meta=HEADER)
     assert method.warnings == []
 
 

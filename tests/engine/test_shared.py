@@ -8,6 +8,7 @@ import pytest
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.config.load import load_config
 from softprompt.core.engine.run import evaluate, train
+from softprompt.core.engine.session import Session
 from softprompt.core.engine.shared import Shared
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +105,19 @@ def test_model_and_dataset_are_made_once(configuration, tmp_path, monkeypatch):
     arguments = ("shapes", "data", {})
     assert shared.dataset(*arguments) is shared.dataset(*arguments)
     assert len(shared._datasets) == 1
+
+
+def test_sessions_that_share_a_clip_keep_their_own_stores(configuration, tmp_path):
+    """The second, without a folder, once took the first one's away."""
+    shared = Shared()
+    kept = Session(configuration("coop", "a", "CACHE.DIR", str(tmp_path / "cache")), shared)
+    plain = Session(configuration("coop", "b"), shared)
+    assert kept.clip is plain.clip
+    assert kept.store.folder == tmp_path / "cache" and plain.store.folder is None
+    model = kept.model(kept.learner(("dog", "cat")), "base")
+    assert model.store is kept.store
+    model.zero_shot_text(["a photo of a {}."])
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Clusters: what was put in is found again, sizes shrink, names come from captions."""
 
+import json
 import re
 from dataclasses import asdict
 
@@ -9,10 +10,11 @@ import torch
 
 from softprompt.core import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.meta import corpus
 from softprompt.core.meta.clusters import cluster as module
 from softprompt.core.meta.clusters.cluster import cluster, log_clusters
 from softprompt.core.meta.clusters.features import PairFeatures
-from softprompt.core.meta.clusters.hierarchy import SMALLER, Sizes, size_candidates
+from softprompt.core.meta.clusters.hierarchy import SMALLER, Hierarchy, Sizes, size_candidates
 from softprompt.core.meta.clusters.kmeans import LIBRARIES, assign, spherical_kmeans, unit
 from softprompt.core.meta.clusters.levels import Points, topics_of
 from softprompt.core.meta.clusters.names import CANDIDATES, candidates, choose, phrases
@@ -310,3 +312,31 @@ def test_a_share_of_the_pairs_and_of_the_topics(clip):
     for options in ({"kept": 0.0}, {"held_out": 1.5}):
         with pytest.raises(UserError, match="must be a share above 0"):
             cluster(features, clip, "test", **options)
+
+
+BROKEN = {
+    "cut": (lambda tree: None, "holds no clusters"),
+    "list": (lambda tree: [1], "it is list, not dict"),
+    "future": (lambda tree: tree | {"format": 2}, r"has format 2, .* needs a newer softprompt"),
+    "no key": (lambda tree: {k: v for k, v in tree.items() if k != "key"}, "it has no 'key'"),
+    "sizes": (lambda tree: tree | {"sizes": {}}, "it has no 'sizes.topics'"),
+    "topics": (lambda tree: tree | {"topics": [3]}, "is damaged: TypeError"),
+    "pairs": (lambda tree: tree | {"total": 3}, "is damaged: ValueError: the pair"),
+    "another": (lambda tree: tree | {"more": 1}, "is damaged: TypeError"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_damaged_clusters_are_one_line_and_made_again(kind, clustered, tmp_path, caplog):
+    _, hierarchy = clustered
+    file = tmp_path / "clusters.json"
+    hierarchy.save(file)
+    assert Hierarchy.load(file) == hierarchy
+    change, says = BROKEN[kind]
+    tree = change(json.loads(file.read_text()))
+    file.write_text("{" if tree is None else json.dumps(tree))
+    with pytest.raises(UserError, match=says) as raised:
+        Hierarchy.load(file)
+    assert str(file) in str(raised.value) and "\n" not in str(raised.value)
+    assert corpus._cached_clusters(file) is None
+    assert "the clusters are made again" in caplog.text

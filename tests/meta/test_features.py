@@ -1,5 +1,6 @@
 """Features of captioned pictures: right, computed once, by content, whatever interrupts."""
 
+import errno
 import functools
 
 import pytest
@@ -168,3 +169,33 @@ def test_captions_too_short_or_too_long_have_no_features(clip, listing):
 def test_byte_strings_survive_packing():
     for values in ([], [b""], [b"", b"a", "é".encode(), b"\0" * 300, b""]):
         assert unpacked(packed(values)) == values
+
+
+@pytest.mark.parametrize("kind", ["index", "features"])
+@pytest.mark.parametrize("damage", ["cut", "text", "bit"])
+def test_a_damaged_cache_is_computed_again_and_said(kind, damage, clip, listing, encoded, caplog):
+    first = compute(clip, listing)
+    pattern = "pairs-*.json" if kind == "index" else "features-*.safetensors"
+    file = sorted((listing.parent / "cache").glob(pattern))[0]
+    content = file.read_bytes()
+    bit = content[:-1] + bytes([content[-1] ^ 1])
+    file.write_bytes({"cut": content[:-9], "text": b"{}", "bit": bit}[damage])
+    encoded.clear()
+    again = compute(clip, listing)
+    assert torch.equal(again.image, first.image) and again.captions == first.captions
+    assert again.key == first.key and file.read_bytes() == content
+    assert f"{file} is damaged" in caplog.text
+    assert bool(encoded) == (kind == "features")
+
+
+def test_a_cache_on_a_full_disk_is_one_line(clip, listing, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_tensors", full)
+    with pytest.raises(UserError, match="no space left on the disk of .*run the same command"):
+        compute(clip, listing)
+    (listing.parent / "cache").rmdir()
+    (listing.parent / "cache").write_text("mine")
+    with pytest.raises(UserError, match="cannot write .*cache: File exists"):
+        compute(clip, listing)

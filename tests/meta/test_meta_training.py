@@ -1,6 +1,8 @@
 """Meta-gradients against finite differences, the loop, and that it resumes to the bit."""
 
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,9 @@ from PIL import Image
 
 from softprompt.core import UserError
 from softprompt.core.base.seeding import derive
+from softprompt.core.base.signals import Terminated
 from softprompt.core.clip.prompted import prompts_images
+from softprompt.core.meta import loop
 from softprompt.core.meta.episodes import Episode, Episodes, Part
 from softprompt.core.meta.loop import Outer, _step, meta_fit
 from softprompt.core.meta.objective import RATES, Objective, calibrated_rate, gate_target
@@ -405,5 +409,66 @@ def test_inner_options_have_ranges(clip, make_model):
 
 
 def test_a_loss_that_is_not_finite_ends_in_a_line(clip, make_model, tmp_path):
-    with pytest.raises(UserError, match="the term 'meta-objective' is nan at step"):
+    with pytest.raises(UserError, match="'learner.context' is not finite after step 1; none is"):
         fit(tmp_path, clip, make_model, "coop", prompt_lr=float("inf"))
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoint_steps": 1}])
+def test_a_signal_saves_the_step_and_goes_on_to_the_same_bits(
+    options, clip, make_model, tmp_path, monkeypatch
+):
+    whole, progress = fit(tmp_path / "whole", clip, make_model, "coop")
+    cut, check, count = tmp_path / "cut", loop.check_tensors, iter(range(1, 100))
+
+    def send(*arguments):
+        if next(count) == 3:  # validations are after every second step
+            if options:
+                raise KeyboardInterrupt  # what is saved of it was saved before
+            os.kill(os.getpid(), signal.SIGTERM)
+        return check(*arguments)
+
+    ended = KeyboardInterrupt if options else Terminated
+    with monkeypatch.context() as patched, pytest.raises(ended):
+        patched.setattr(loop, "check_tensors", send)
+        fit(cut, clip, make_model, "coop", **options)
+    state = torch.load(cut / "resume.pt", weights_only=True)
+    assert state["progress"]["step"] == (2 if options else 3)
+    resumed, again = fit(cut, clip, make_model, "coop")
+    assert progress.validations == again.validations
+    for name, value in whole.learner.state_dict().items():
+        assert torch.equal(value, resumed.learner.state_dict()[name])
+    assert (cut / "metrics.jsonl").read_bytes() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_bytes()
+
+
+def test_prompts_that_diverge_in_a_step_are_named(clip, make_model, tmp_path, monkeypatch):
+    step = loop._step
+
+    def spoil(objective, *arguments):
+        outcome = step(objective, *arguments)
+        with torch.no_grad():
+            objective.learner.context[0, 0] = torch.nan
+        return outcome
+
+    monkeypatch.setattr(loop, "_step", spoil)
+    says = "the trained tensor 'learner.context' is not finite after step 1; none is saved; a small"
+    with pytest.raises(UserError, match=says):
+        fit(tmp_path, clip, make_model, "coop")
+
+
+@pytest.mark.parametrize("content", ["cut", "text", "list", "keys", "other"])
+def test_a_damaged_state_is_one_line(content, clip, make_model, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, clip, make_model, "coop", cut=7)
+    file = tmp_path / "resume.pt"
+    state = torch.load(file, weights_only=True)
+    if content == "cut":
+        file.write_bytes(file.read_bytes()[:-300])
+    elif content == "text":
+        file.write_text("hello")
+    else:
+        state["modules"]["learner"] = {}
+        torch.save({"list": [1], "keys": {}, "other": state}[content], file)
+    with pytest.raises(UserError, match=f"{file} cannot be gone on from .*; delete it to meta-tr"):
+        fit(tmp_path, clip, make_model, "coop")

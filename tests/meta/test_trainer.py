@@ -1,5 +1,7 @@
 """The trainer ``gram``: its start, its regulated steps, and the files it takes or refuses."""
 
+import json
+
 import pytest
 import torch
 
@@ -174,6 +176,38 @@ def test_what_is_no_file_of_meta_training_is_refused(
     (tmp_path / "text.safetensors").write_text("not one")
     with pytest.raises(UserError, match=name):
         make_trainer("gram", make_model("coop", clip), file=str(tmp_path / name))
+
+
+BROKEN = {
+    "no JSON": ("{", "its header is no JSON"),
+    "list": ([1], "it is list, not dict"),
+    "future": ({"format": 2}, r"has format 2, .* needs a newer softprompt"),
+    "no learner": ({"format": 1}, "it has no 'learner'"),
+    "regulator": ({"regulator": {"form": "id_rms", "more": 1}}, "its 'regulator' has .*'more'"),
+    "nan": (torch.nan, "its 'prompts.context' is not finite everywhere"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_damaged_file_is_one_line(kind, clip, make_file, make_model, make_trainer):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    file = make_file("coop")
+    with safe_open(file, "pt") as opened:
+        header = json.loads(opened.metadata()[learned.HEADER])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    broken, says = BROKEN[kind]
+    if kind == "regulator":
+        broken = header | broken
+    if kind == "nan":
+        tensors["prompts.context"][0, 0] = broken
+        broken = header
+    text = broken if isinstance(broken, str) else json.dumps(broken)
+    save_file(tensors, file, metadata={learned.HEADER: text})
+    with pytest.raises(UserError, match=says) as raised:
+        make_trainer("gram", make_model("coop", clip), file=str(file))
+    assert str(file) in str(raised.value) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("learner", ["unigram", *LEARNERS])

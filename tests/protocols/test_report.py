@@ -1,5 +1,6 @@
 """Tables from results files: means, averages, H, and what is missing."""
 
+import errno
 import json
 import os
 import re
@@ -236,3 +237,22 @@ def test_the_tool(write, tmp_path, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path}/nowhere holds no run") and error.count("\n") == 1
+
+
+def test_a_report_that_cannot_be_written_leaves_the_one_before(
+    write, tmp_path, capsys, monkeypatch
+):
+    write(place("dtd", 1), {"base": 80.0, "new": 60.0})
+    file = tmp_path / "report.txt"
+    assert main([str(tmp_path / "out"), "--output", str(file)]) == 0
+    before = file.read_text()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main([str(tmp_path / "out"), "--format", "csv", "--output", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: no space left on the disk") and error.count("\n") == 1
+    assert file.read_text() == before
+    assert not list(tmp_path.glob(".*"))

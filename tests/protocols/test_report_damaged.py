@@ -41,7 +41,7 @@ DAMAGED = {  # contents, and what is said of them
     "null accuracy": (scored(None), READER),
     "no model": (changed(results={}), "of 0 models beside zero-shot CLIP"),
     "several models": (SEVERAL, "of 2 models ('a', 'b')"),
-    "true": (scored(True), "accuracy is True"),
+    "true": (scored(True), READER),
     "nan": (scored(math.nan), "accuracy is nan"),
     "infinite": (scored(math.inf), "accuracy is inf"),
     "negative": (scored(-1), "accuracy is -1"),
@@ -113,5 +113,5 @@ def test_a_file_that_the_report_goes_to_keeps_what_it_holds(folder, tmp_path, ca
     (tmp_path / "file").write_text("kept")
     assert main([str(tmp_path / "out"), "--output", str(tmp_path / "file" / "report")]) == 2
     error = capsys.readouterr().err
-    assert "cannot be written" in error and error.count("\n") == 1
+    assert "cannot write" in error and error.count("\n") == 1
     assert (tmp_path / "file").read_text() == "kept"

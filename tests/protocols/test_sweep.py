@@ -1,8 +1,10 @@
 """The cells of a sweep, their leases and the order in which they are handed out; nothing trains."""
 
+import errno
 import io
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import asdict, replace
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from softprompt.core.base import leases
 from softprompt.core.base.errors import UserError
-from softprompt.core.protocols import leases, worker
+from softprompt.core.engine.run_folder import sole_writer
+from softprompt.core.protocols import worker
 from softprompt.core.protocols.cells import EVALUATE
 from softprompt.core.protocols.cost import listing
 from softprompt.core.protocols.driver import drive
@@ -206,6 +210,8 @@ class Silent:
 
     def started(self, cells): ...
 
+    def waiting(self, cells): ...
+
     def ended(self, cell, error, seconds):
         self.errors.append(error)
 
@@ -375,6 +381,62 @@ def test_a_cell_is_run_under_its_lease_and_its_error_told(tmp_path, monkeypatch)
 
     bad = replace(cell, folder=f"{cell.folder}0", pairs=("OPTIM.LT", "1"))
     assert "no option OPTIM.LT" in worker.run_cell(asdict(bad))["error"]
+
+
+def test_a_folder_that_cannot_hold_the_leases_is_the_cells_error(tmp_path):
+    """Its worker once died of it, and nobody learnt why."""
+    (tmp_path / "out").write_text("mine")
+    (cell,) = cells_in(tmp_path / "out", seeds=[1])
+    found = worker.run_cell(asdict(cell))
+    assert found["state"] == worker.REFUSED
+    assert re.match(r"cannot write .*/out.*: (Not a directory|File exists)", found["error"])
+
+
+def test_an_error_is_told_though_its_traceback_cannot_be_kept(tmp_path, monkeypatch):
+    (cell,) = cells_in(tmp_path, seeds=[1])
+
+    def fails(cell):
+        raise RuntimeError("it broke")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker, "train_cell", fails)
+    monkeypatch.setattr(Path, "write_text", full)
+    found = worker.run_cell(asdict(cell))
+    assert (found["state"], found["error"]) == (worker.FAILED, "RuntimeError: it broke")
+
+
+def test_a_cell_that_a_run_has_open_is_waited_for_and_said(tmp_path, monkeypatch, capsys):
+    """Somebody resumes it with tools/train.py while a sweep comes to it."""
+    first, second = cells_in(tmp_path)
+    with sole_writer(Path(first.folder)):
+        assert first.used_by() == f"process {os.getpid()} on this machine"
+        queue = Queue([first, second], retries=0)
+        assert queue.take(None, 5) == [second]
+
+        def opens(cell):
+            with sole_writer(Path(cell.folder)):
+                raise AssertionError
+
+        monkeypatch.setattr(worker, "train_cell", opens)
+        assert worker.run_cell(asdict(first))["state"] == worker.LEASED
+        progress = Progress(queue)
+        for _ in range(2):
+            progress.waiting([first])
+    said = capsys.readouterr().out
+    line = f"waiting for {first.name}, which process {os.getpid()} on this machine runs\n"
+    assert said.count(line) == 1
+    assert not first.used_by()
+
+
+def test_a_preempted_job_is_queued_again_with_its_cells():
+    pytest.importorskip("submitit")
+    from softprompt.core.protocols.engines.remote import RemoteWorker
+
+    worker = RemoteWorker("code")
+    again = worker.checkpoint([{"name": "cell"}], 2)
+    assert again.function is worker and again.args == ([{"name": "cell"}], 2)
 
 
 def test_a_cell_names_what_runs_it(tmp_path, monkeypatch):

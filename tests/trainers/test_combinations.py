@@ -21,6 +21,12 @@ def weights(clip) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in clip.model.state_dict().items()}
 
 
+def header_of(learner: str, trainer: str) -> dict:
+    """Return what a prompt file must say of a training."""
+    classes = {"classnames": [], "backbone": {"name": "small"}}
+    return {"learner": learner, "trainer": trainer, "config": {}, **classes}
+
+
 def test_any_learner_trains_under_any_trainer(
     any_learner, any_trainer, clip, batch, make_model, make_trainer, tmp_path
 ):
@@ -38,7 +44,8 @@ def test_any_learner_trains_under_any_trainer(
     assert after < before
     assert all((value == frozen[name]).all() for name, value in clip.model.state_dict().items())
 
-    checkpoint.save(tmp_path, 1, model.learner.state_dict(), {"learner": any_learner}, {})
+    header = header_of(any_learner, any_trainer)
+    checkpoint.save(tmp_path, 1, model.learner.state_dict(), header, {})
     tensors, header = checkpoint.load_prompts(tmp_path / "epoch-1" / checkpoint.PROMPTS)
     assert header["learner"] == any_learner
     fresh = make_model(any_learner, clip)
@@ -55,7 +62,7 @@ def test_any_combination_resumes_bit_for_bit(
         def __len__(self):
             return 1
 
-        def epoch(self, epoch):
+        def epoch(self, epoch, start):
             if epoch == self.cut:
                 raise KeyboardInterrupt
             return iter([Batch(batch.images + 0.1 * epoch, batch.labels)])
@@ -64,7 +71,9 @@ def test_any_combination_resumes_bit_for_bit(
         model = make_model(any_learner, clip)
         method = make_trainer(any_trainer, model)
         Batches.cut = cut
-        fit(method, Batches(), folder=folder, seed=1, meta={})
+        folder.mkdir(exist_ok=True)
+        header = header_of(any_learner, any_trainer)
+        fit(method, Batches(), folder=folder, seed=1, meta=header)
         return model.params()
 
     whole = run(tmp_path / "whole")

@@ -14,13 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import GIGABYTE, write_atomically
+from softprompt.core.base.files import GIGABYTE
+from softprompt.core.clip.fast.tensor_files import read_tensors, write_tensors
 
 SUFFIX = ".safetensors"
 MEMORY = GIGABYTE  # bytes of features that are kept in memory as well
@@ -41,14 +40,6 @@ def key_of(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def read_tensors(file: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a safetensors file, or None if it is missing or damaged."""
-    try:
-        return load(file.read_bytes())
-    except (OSError, SafetensorError):
-        return None
-
-
 class FeatureStore:
     """A tensor for each key; beyond the limit the least recently used are removed first."""
 
@@ -65,25 +56,28 @@ class FeatureStore:
         self._in_memory = 0
         self._unchecked = self.limit  # bytes written since the folder's size was checked
 
-    def remembered(self, key: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the tensor of a key; compute and store it if there is none."""
-        found = self.get(key)
+    def remembered(
+        self, key: str, compute: Callable[[], Tensor], shape: tuple[int, ...] | None = None
+    ) -> Tensor:
+        """Return the tensor of a key; compute and store it if there is none of that shape."""
+        found = self.get(key, shape)
         if found is None:
             found = compute()
             self.put(key, found)
         return found
 
-    def get(self, key: str) -> Tensor | None:
-        """Return the tensor of a key, on the CPU, or None."""
+    def get(self, key: str, shape: tuple[int, ...] | None = None) -> Tensor | None:
+        """Return the tensor of a key, on the CPU, or None if there is none of that shape."""
         if key in self._memory:
             self._memory.move_to_end(key)
             return self._memory[key]
         if self.folder is None:
             return None
         file = file_of(self.folder, key)
-        found = (read_tensors(file) or {}).get("features")
-        if found is None:
+        stored = read_tensors(file, None if shape is None else {"features": shape})
+        if stored is None or "features" not in stored:
             return None
+        found = stored["features"]
         with suppress(OSError):  # removed meanwhile
             os.utime(file)  # used now
         self._keep(key, found)
@@ -99,12 +93,10 @@ class FeatureStore:
         self._keep(key, features)
         if self.folder is None:
             return
-        content = save({"features": features})
         file = file_of(self.folder, key)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, content)
-            self._unchecked += len(content)
+            self._unchecked += write_tensors(file, {"features": features})
             if self._unchecked > self.limit / CHECKS:
                 self._trim(self.folder)
         except OSError as error:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import write_atomically, writing_to
 from softprompt.core.base.log import logger
-from softprompt.core.clip.fast.store import read_tensors
+from softprompt.core.clip.fast.tensor_files import read_tensors, write_tensors
 from softprompt.core.clip.fingerprint import weights_fingerprint
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.data.decoding import Decoding
@@ -58,10 +57,14 @@ def cached_features(
         transform: from a picture to the backbone's input ``(3, height, width)``.
         workers: processes that read pictures; 0: the main one does.
 
+    A file that is damaged is computed again.
+
     Raises:
-        UserError: more pictures cannot be read than ``pairs`` allows.
+        UserError: more pictures cannot be read than ``pairs`` allows, or the folder cannot be
+            written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     # Files of earlier versions are of the usual way to decode, which is therefore no part.
     decoding = () if pairs.decoding == Decoding() else (pairs.decoding,)
     backbone = hash_of(
@@ -69,28 +72,30 @@ def cached_features(
     )
     # While no file has changed, the index saves reading all pictures for their hashes.
     index = folder / f"pairs-{hash_of(backbone, pairs.stamp())}.json"
-    known = json.loads(index.read_text()) if index.is_file() else []
+    known = _known_keys(index, -(-len(pairs) // PART))
     keys, parts, unreadable = [], [], 0
     for number, start in enumerate(range(0, len(pairs), PART)):
         rows = range(start, min(start + PART, len(pairs)))
         key = known[number] if known else ""
-        part = _cached_part(folder, key, clip)
+        part = _cached_part(folder, key, clip, len(rows)) if key else None
         if part is None:
             key = hash_of(backbone, *(_identity(pairs, row) for row in rows))
-            part = _cached_part(folder, key, clip)
+            part = _cached_part(folder, key, clip, len(rows))
         if part is None:
             logger.info(f"features of {pairs.name}: pairs {start + 1} to {rows[-1] + 1}")
             part = encode_pairs(
                 clip, pairs, rows, transform, batch_size=batch_size, workers=workers
             )
-            write_atomically(_file(folder, key, clip), save(part))
+            with writing_to(folder):
+                write_tensors(_file(folder, key, clip), part)
         keys.append(key)
         parts.append(part)
         unreadable += int((~part["readable"]).sum())
         if unreadable > pairs.max_skipped * len(pairs):
             break  # too many already; the report raises
     _report(pairs, parts)
-    write_atomically(index, json.dumps(keys))
+    with writing_to(folder):
+        write_atomically(index, json.dumps(keys))
     image, text, tokens = (
         torch.cat([part[name] for part in parts]) for name in ("image", "text", "tokens")
     )
@@ -128,9 +133,38 @@ def _report(pairs: Pairs, parts: list[dict[str, Tensor]]) -> None:
     skipped.report(len(pairs))
 
 
-def _cached_part(folder: Path, key: str, clip: FrozenCLIP) -> dict[str, Tensor] | None:
-    part = read_tensors(_file(folder, key, clip))
-    return read_tensors(folder / f"features-{key}.safetensors") if part is None else part
+def _known_keys(index: Path, parts: int) -> list[str]:
+    """Return the keys of all parts that an index holds, or [] if it is missing or damaged."""
+    try:
+        found = json.loads(index.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if isinstance(found, list) and len(found) == parts and all(isinstance(k, str) for k in found):
+        return found
+    logger.warning(f"{index} is damaged, so all pictures are read once more")
+    return []
+
+
+def _cached_part(folder: Path, key: str, clip: FrozenCLIP, rows: int) -> dict[str, Tensor] | None:
+    """Return what is known of so many pairs, or None."""
+    shapes = {"image": (rows, clip.dim), "text": (rows, clip.dim), "tokens": (rows,)}
+    shapes |= {"readable": (rows,), "digests": (None,), "captions": (None,)}
+    for file in (_file(folder, key, clip), folder / f"features-{key}.safetensors"):
+        part = read_tensors(file, shapes)
+        if part is not None and _holds(part, rows):
+            return part
+    return None
+
+
+def _holds(part: dict[str, Tensor], rows: int) -> bool:
+    """Whether the packed texts of a part, which its shapes say nothing of, are of so many pairs."""
+    try:
+        texts = [unpacked(part[name]) for name in ("digests", "captions")]
+    except (struct.error, ValueError):
+        return False
+    return all(len(each) == rows for each in texts)
 
 
 def _file(folder: Path, key: str, clip: FrozenCLIP) -> Path:

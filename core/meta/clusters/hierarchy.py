@@ -6,9 +6,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import write_atomically, writing_to
+from softprompt.core.base.formats import check_format, check_shape
 
 FORMAT = 1
+SHAPE = {
+    "source": str,
+    "key": str,
+    "total": int,
+    "dropped": dict,
+    "sizes": {name: int for name in ("topics", "classes", "domains", "ways", "shots", "queries")},
+    "topics": list,
+}
 KEPT_MEMBERS = 0.6  # share of a class's pairs, the clearest, that stay in it
 
 
@@ -98,35 +107,44 @@ class Hierarchy:
         return [topic for topic in self.topics if topic.held_out == held_out]
 
     def save(self, file: Path) -> None:
-        """Write it as JSON, atomically."""
-        write_atomically(file, json.dumps({"format": FORMAT, **asdict(self)}))
+        """Write it as JSON, atomically; ``UserError`` if it cannot be written."""
+        with writing_to(file):
+            write_atomically(file, json.dumps({"format": FORMAT, **asdict(self)}))
 
     @classmethod
     def load(cls, file: Path) -> "Hierarchy":
         """Read a file of ``save``.
 
         Raises:
-            UserError: there is no such file, or it holds something else.
+            UserError: there is no such file, it is damaged, or a newer version has written it.
         """
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            if found.pop("format") != FORMAT:
-                raise ValueError("another format")
-            found["sizes"] = Sizes(**found["sizes"])
-            found["topics"] = tuple(_topic(topic) for topic in found["topics"])
-            return cls(**found)
         except FileNotFoundError:
             raise UserError(f"no such file of clusters: {file}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file} holds no clusters that this version reads: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{file} holds no clusters: {error}") from None
+        check_shape(file, found, {"format": object})
+        check_format(file, found.pop("format"), FORMAT)
+        check_shape(file, found, SHAPE)
+        try:
+            found["sizes"] = Sizes(**found["sizes"])
+            found["topics"] = tuple(_topic(topic, found["total"]) for topic in found["topics"])
+            return cls(**found)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{file} is damaged: {type(error).__name__}: {error}") from None
 
 
-def _topic(found: dict) -> Topic:
-    classes = (
-        NamedClass(each["name"], tuple(tuple(domain) for domain in each["domains"]))
-        for each in found["classes"]
-    )
-    return Topic(tuple(classes), found["held_out"])
+def _topic(found: dict, pairs: int) -> Topic:
+    """Return a topic; ``ValueError`` if it holds another pair than one of so many."""
+    classes = []
+    for each in found["classes"]:
+        one = NamedClass(str(each["name"]), tuple(tuple(domain) for domain in each["domains"]))
+        strange = [pair for pair in one.pairs if type(pair) is not int or not 0 <= pair < pairs]
+        if strange:
+            raise ValueError(f"the pair {strange[0]!r} of {pairs}")
+        classes.append(one)
+    return Topic(tuple(classes), bool(found["held_out"]))
 
 
 def check_sizes(fixed: Sizes) -> None:

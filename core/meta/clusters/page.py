@@ -6,7 +6,7 @@ from pathlib import Path
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.escape import as_html
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import write_atomically, writing_to
 from softprompt.core.meta.clusters.features import PairFeatures
 from softprompt.core.meta.clusters.hierarchy import Hierarchy, NamedClass, Topic
 from softprompt.core.meta.clusters.names import phrases
@@ -48,7 +48,8 @@ def write_page(
         f"<title>Clusters of {as_html(hierarchy.source)}</title><style>{STYLE}</style></head>"
         f"<body>{''.join(body)}</body></html>"
     )
-    write_atomically(file, page)
+    with writing_to(file):
+        write_atomically(file, page)
 
 
 def _head(hierarchy: Hierarchy, shown: int, note: str) -> str:

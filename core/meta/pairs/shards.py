@@ -78,7 +78,7 @@ def find_shards(source: str) -> list[Path]:
         UserError: one of them is missing.
     """
     if os.path.isdir(source):
-        return sorted(Path(source).glob("*.tar"))
+        return sorted(file for file in Path(source).glob("*.tar") if file.is_file())
     shards = [Path(name) for name in _library().shardlists.expand_urls(source)]
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:

@@ -6,13 +6,18 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from softprompt.core.base.signals import ending_in_order
 from softprompt.core.protocols.worker import run_cells, threads_asked
+
+GRACE = 30.0  # seconds in which a process that is to stop may finish its step
 
 
 class Processes:
@@ -43,7 +48,8 @@ class Processes:
             process = self.context.Process(
                 target=_serve, args=(self.work, theirs, self.environments[worker])
             )
-            process.start()
+            with _without_interrupts():
+                process.start()
             theirs.close()  # so that the pipe ends when the process dies
             self.alive[worker] = ours, process
         self.busy.add(worker)
@@ -72,13 +78,17 @@ class Processes:
         return ended
 
     def close(self) -> None:
-        """Stop all processes, busy or not."""
+        """Stop all processes, busy or not; a busy one has some time to save its step."""
         for worker, (connection, process) in self.alive.items():
             if worker in self.busy:
                 process.terminate()
             connection.close()  # an idle process ends at the end of its pipe
+        end = time.monotonic() + GRACE
         for _, process in self.alive.values():
-            process.join()
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
 class LocalWorkers(Processes):
@@ -125,12 +135,26 @@ def _serve(pickled: bytes, connection: Connection, environment: dict[str, str]) 
     os.environ.update(environment)
     sys.stdout = sys.stderr = open(os.devnull, "w")
     work = pickle.loads(pickled)
-    while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        connection.send(work(job))
+    with ending_in_order():  # killed outright, it would leave semaphores behind
+        while True:
+            try:
+                job = connection.recv()
+            except EOFError:
+                return
+            connection.send(work(job))
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start a process that never sees Ctrl-C, not even before it can say so itself."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with_parent() -> None:

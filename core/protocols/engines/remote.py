@@ -26,6 +26,18 @@ class RemoteWorker:
 
         return run_cells(cells, threads)
 
+    __call__ = run
+
+    def checkpoint(self, cells: list[dict], threads: int) -> object:
+        """Return what submitit queues again when Slurm preempts a job or its time runs out.
+
+        The cells that have finished meanwhile are skipped, and the others go on from their last
+        checkpoints.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, cells, threads)
+
 
 def code_folder() -> str:
     """Return the folder that holds the core, trainers and datasets of this process."""

@@ -48,7 +48,7 @@ class SlurmWorkers:
         self.busy: dict[int, submitit.Job] = {}
 
     def start(self, worker: int, cells: list[dict]) -> None:
-        self.busy[worker] = self.executor.submit(self.worker.run, cells, self.threads)
+        self.busy[worker] = self.executor.submit(self.worker, cells, self.threads)
 
     def ended(self, timeout: float) -> list[tuple[int, list[dict] | str]]:
         until = time.monotonic() + timeout

@@ -6,7 +6,8 @@ from tabulate import tabulate
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.escape import as_markdown, as_markdown_code
-from softprompt.core.config.yaml_files import read_yaml
+from softprompt.core.base.formats import Shape, check_shape
+from softprompt.core.config.saved import saved_yaml
 from softprompt.core.engine.results import harmonic_mean
 from softprompt.core.protocols.plans.matrix import MatrixRun
 from softprompt.core.protocols.runs import accuracies
@@ -21,7 +22,19 @@ CAPTION = (
     "else its defaults."
 )
 MISSING = "–"
-NODES = ("PROMPT", "TRAINER", "DATASET", "OPTIM", "DATALOADER", "MODEL", "TEST")  # of a config.yaml
+# What the table needs of a run's config.yaml.
+SETTINGS: Shape = {
+    "SEED": int,
+    "OUTPUT_DIR": str,
+    "PLUGINS": object,
+    "PROMPT": dict,
+    "TRAINER": dict,
+    "DATASET": {"NAME": str, "NUM_SHOTS": int, "ROOT": str},
+    "MODEL": {"BACKBONE": {"NAME": str}},
+    "OPTIM": {"NAME": str, "LR": (int, float), "MAX_EPOCH": int},
+    "DATALOADER": {"TRAIN_X": {"BATCH_SIZE": int}},
+    "TEST": {"MAX_IMAGES": int},
+}
 Scores = dict[MatrixRun, dict[str, float]]  # accuracy by class set, of the finished runs
 
 
@@ -33,7 +46,7 @@ def matrix_markdown(runs: Sequence[MatrixRun]) -> str:
     """
     damaged = {run: damage for run in runs if (damage := damage_of(run.folder))}
     sound = [run for run in runs if run not in damaged]
-    scores = {run: found for run in sound if (found := accuracies(run.folder))}
+    scores = {run: found for run in sound if (found := accuracies(run.folder, ("base", "new")))}
     if not scores:
         raise UserError(
             next(iter(damaged.values()), f"none of the {len(runs)} runs has finished yet")
@@ -121,10 +134,8 @@ def _shared_settings(runs: list[MatrixRun]) -> dict:
     seen: dict[tuple[str, str], tuple[MatrixRun, dict]] = {}
     for run in runs:
         file = run.folder / "config.yaml"
-        tree = read_yaml(file)
-        missing = [node for node in NODES if not isinstance(tree.get(node), dict)]
-        if missing:
-            raise UserError(f"{file} is no configuration of a run: it has no {missing[0]}")
+        tree = saved_yaml(file)
+        check_shape(file, tree, SETTINGS)
         for key in ("SEED", "OUTPUT_DIR", "PLUGINS"):
             tree.pop(key, None)
         tree["DATASET"].pop("ROOT", None)

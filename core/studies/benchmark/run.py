@@ -63,7 +63,7 @@ def run_benchmark(settings: Settings) -> str:
         curves = fit(found["growth"])
         text += "\n" + curves_table(curves)
         plot(curves, settings.output_dir / "growth.png")
-    (settings.output_dir / "benchmark.md").write_text(text)
+    write_atomically(settings.output_dir / "benchmark.md", text)
     return text
 
 
