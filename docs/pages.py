@@ -120,10 +120,7 @@ def _table(keys: "Iterable[Key]") -> str:
     """Return a table of configuration keys; the column of what they take only where one is told."""
     rows = []
     for key in keys:
-        takes = ", ".join(f"`{_shown(choice)}`" for choice in key.choices)
-        if key.least is not None:
-            takes = f"at least {key.least:g}"
-            takes += f", or {key.otherwise[0]}" if key.otherwise else ""
+        takes = ", ".join(f"`{_shown(choice)}`" for choice in key.choices) or key.takes
         rows.append([f"`{key.name}`", key.type, f"`{_shown(key.default)}`", key.meaning, takes])
     told = 5 if any(row[4] for row in rows) else 4
     heads = ["key", "type", "default", "meaning", "takes"][:told]

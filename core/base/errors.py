@@ -23,6 +23,16 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+def shown(value: object) -> str:
+    """Return a value for a message: its ``repr``, without the middle if it is long or deep."""
+    import reprlib
+
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 4, 160, 160, 40
+    short.maxlist = short.maxtuple = short.maxdict = 12
+    return short.repr(value)
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, shortened, or the name of its type."""
     lines = str(error).strip().splitlines()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.ranges import Count, CountOrZero, NotNegative, Range
 from softprompt.core.engine.optim import cosine
 from softprompt.core.engine.recorder import Recorder, check_finite
 from softprompt.core.meta.episodes import Episode, Episodes
@@ -26,17 +28,28 @@ ADVICE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Outer:
-    """The options of ``META.OUTER``: the outer steps and their two Adam optimizers."""
+    """The options of ``META.OUTER``: the outer steps and their two Adam optimizers.
 
-    steps: int = 10_000
-    tasks: int = 4  # a step
-    prompt_lr: float = 5e-4  # both rates decay to 0 along a cosine
-    regulator_lr: float = 1e-4
-    max_norm: float = 1.0  # of the meta-gradient of the prompts, and of that of the regulator
-    val_freq: int = 250  # steps between two validations, at which the state is saved too
-    val_tasks: int = 200
-    patience: int = 8  # validations without improvement after which training stops; 0: never
-    print_freq: int = 10
+    Args:
+        steps: outer steps at most.
+        tasks: tasks of a step.
+        prompt_lr, regulator_lr: rates, which decay to 0 along a cosine.
+        max_norm: of the meta-gradient of the prompts, and of that of the regulator.
+        val_freq: steps between two validations, at which the state is saved too.
+        val_tasks: held-out tasks of a validation.
+        patience: validations without improvement after which training stops; 0: never.
+        print_freq: steps between two progress lines.
+    """
+
+    steps: Count = 10_000
+    tasks: Count = 4
+    prompt_lr: NotNegative = 5e-4
+    regulator_lr: NotNegative = 1e-4
+    max_norm: Annotated[float, Range(above=0, unbounded=True)] = 1.0
+    val_freq: Count = 250
+    val_tasks: Count = 200
+    patience: CountOrZero = 8
+    print_freq: Count = 10
 
     def __post_init__(self) -> None:
         for name in ("steps", "tasks", "val_freq", "val_tasks", "print_freq"):
