@@ -6,26 +6,31 @@ import itertools
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from softprompt.core.base.blame import blaming_plugins
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, described
 from softprompt.core.base.say import complain, print_anything
 
 Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
 
+DEBUG = "SOFTPROMPT_DEBUG"  # environment variable: print tracebacks
 TRUST = "import the code that a run's own settings name in PLUGINS"  # help of --trust-plugins
 
 
 def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     """Return a decorator for a tool's ``main(arguments) -> exit code``.
 
-    A ``UserError`` is printed in one line and exits with 2, or with 1 if a plugin's code failed;
+    A ``UserError`` is printed in one line and exits with 2. Any other error, of a plugin's method
+    or of this package, is printed in one line with its place and exits with 1. ``--debug``, which
+    every tool takes, and the environment variable ``SOFTPROMPT_DEBUG`` print both's traceback.
     Ctrl-C prints ``interrupted`` and exits with 130. A reader that closes the pipe early, such as
-    ``head``, causes no message.
+    ``head``, causes no message. ``--a_flag`` is read as ``--a-flag``.
     """
 
     def decorate(main: Main) -> Main:
@@ -34,9 +39,10 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
             print_anything()
             # Such a picture is an error here, so Pillow need not warn of it.
             warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+            debug = "--debug" in arguments or os.environ.get(DEBUG, "") not in ("", "0")
             try:
                 with blaming_plugins():
-                    return main(arguments)
+                    return main(_consistent(arguments))
             except KeyboardInterrupt:
                 complain(interrupted)
                 return 130
@@ -44,13 +50,82 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
                 # The interpreter flushes the buffer at exit, which would fail again.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return 1
-            except UserError as error:
-                complain(f"error: {error}")
-                return error.exit_code
+            except Exception as error:  # one line, whatever a plugin raises
+                if debug:
+                    traceback.print_exc()
+                if isinstance(error, UserError):
+                    complain(f"error: {error}")
+                    return error.exit_code
+                hint = "" if debug else "; --debug shows the traceback"
+                complain(f"error: {described(error)}{hint}")
+                return 1
 
         return run
 
     return decorate
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are told in one line, like all others."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        # For --help alone: ``command`` takes the flag away.
+        self.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help=f"print the traceback of an error, as {DEBUG}=1 does",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help lists what it takes")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the ``type`` of an argument that takes whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
+
+
+def _consistent(arguments: list[str]) -> list[str]:
+    """Return the arguments of a tool: without ``--debug``, flags with hyphens for underscores."""
+    return [
+        re.sub(r"^--[a-z][a-z_-]*", lambda flag: flag[0].replace("_", "-"), word)
+        for word in arguments
+        if word != "--debug"
+    ]
+
+
+def refuse_together(given: argparse.Namespace, mode: str, *others: str) -> None:
+    """Raise ``UserError`` if a flag is given that does nothing beside the flag ``mode``.
+
+    Args:
+        mode: the flag that is given, such as "--list".
+        others: flags, each at its default unless the user gave it: None, False, 0, "" or [].
+    """
+    idle = [flag for flag in others if getattr(given, flag[2:].replace("-", "_"))]
+    if idle:
+        raise UserError(f"{' and '.join(idle)} would do nothing beside {mode}; leave one out")
+
+
+def resume_apart(arguments: list[str]) -> list[str]:
+    """Keep ``--resume`` from reading a KEY that follows it as its folder."""
+    apart = list(arguments)
+    for index, word in enumerate(arguments[:-1]):
+        follows = arguments[index + 1]
+        if word == "--resume" and KEY.fullmatch(follows) and not Path(follows).exists():
+            apart[index] = "--resume="
+    return apart
 
 
 def split_pairs(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -268,6 +268,14 @@ KEYS = (
     ),
     Key("OPTIM.WARMUP_CONS_LR", 1e-5, "learning rate of the warm-up", numbers=Range(0)),
     Key(
+        "TRAIN.INIT_FROM",
+        "",
+        "start from the prompts of this run, a folder or a prompts.safetensors; empty: the "
+        "learner's own start",
+        compared=False,
+        later=True,
+    ),
+    Key(
         "TRAIN.PRINT_FREQ",
         10,
         "batches between two progress lines; 0: one for each",

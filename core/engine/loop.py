@@ -79,9 +79,9 @@ def fit(
                 check_finite(terms, where, ADVICE)
                 recorder.step(step, terms, lr, epoch=epoch)
                 if (index + 1) % every == 0:
-                    values = " ".join(f"{name} {value:.4f}" for name, value in terms.items())
-                    done = f"epoch [{epoch + 1}/{epochs}] batch [{index + 1}/{count}]"
-                    recorder.log_progress(step, f"{done} {values} lr {lr:.4e}")
+                    values = " ".join(f"{name} {value:.3g}" for name, value in terms.items())
+                    done = f"epoch {epoch + 1}/{epochs} batch {index + 1}/{count}"
+                    recorder.log_progress(step, f"{done} {values} lr {lr:.3g}")
             trainer.after_epoch(epoch)
             if epoch == 0 and _unchanged(trainer, untrained):
                 _warn(trainer, [UNCHANGED.format(place(type(trainer)), lr)])

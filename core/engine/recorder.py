@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +16,7 @@ from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.blame import plugin_error
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, described
 from softprompt.core.base.files import write_atomically
 from softprompt.core.base.log import log_to_file, logger
 from softprompt.core.engine.run_folder import write_config
@@ -36,10 +37,11 @@ def open_run(cfg: CfgNode, folder: Path) -> Iterator[None]:
     handler = log_to_file(folder)
     try:
         yield
-    except Exception as error:  # to the file alone; the command prints it on the screen
-        said = error if isinstance(error, UserError) else plugin_error(error)
-        if said:
-            handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
+    except Exception as error:  # to the file alone; the command prints one line on the screen
+        said = str(error)
+        if not isinstance(error, UserError):
+            said = f"{plugin_error(error) or described(error)}\n{traceback.format_exc()}"
+        handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
         raise
     finally:
         logger.removeHandler(handler)

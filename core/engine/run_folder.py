@@ -1,12 +1,13 @@
 """The folder of a run: choose it, check that it is free or holds this very run."""
 
+import os
 from pathlib import Path
 
 import yaml
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically
+from softprompt.core.base.files import check_folder, write_atomically
 from softprompt.core.config.load import settings
 from softprompt.core.config.schema import LATER, NOT_HASHED
 from softprompt.core.config.yaml_files import flat_of
@@ -27,8 +28,8 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
         stem = f"{cfg.DATASET.SUBSAMPLE_CLASSES}-{cfg.DATASET.NUM_SHOTS}shots-seed{cfg.SEED}"
         return new_folder(parent, stem)
     folder = Path(cfg.OUTPUT_DIR).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"OUTPUT_DIR {folder} is a file; give a folder")
+    if not (resume and os.path.isfile(folder / results.FILE)):  # that one is only read
+        check_folder(folder, "OUTPUT_DIR")
     occupied = folder.is_dir() and any(folder.iterdir())
     if occupied and not resume:
         raise UserError(
@@ -40,7 +41,12 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
 
 
 def new_folder(parent: Path, stem: str) -> Path:
-    """Return the first of ``stem-run1``, ``stem-run2`` ... that does not exist yet."""
+    """Return the first of ``stem-run1``, ``stem-run2`` ... that does not exist yet.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    check_folder(parent, "the default folder")
     runs = (parent / f"{stem}-run{number}" for number in range(1, 1_000_000))
     return next(run for run in runs if not run.exists())
 
@@ -52,9 +58,9 @@ def evaluation_folder(cfg: CfgNode) -> Path:
         UserError: it holds another run.
     """
     folder = Path(cfg.OUTPUT_DIR).expanduser()
-    trained = any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl"))
-    finished = (folder / results.FILE).exists()
-    cut_off = (folder / "config.yaml").is_file() and not finished and not trained
+    trained = any(os.path.exists(folder / name) for name in ("checkpoints", "metrics.jsonl"))
+    finished = os.path.exists(folder / results.FILE)
+    cut_off = os.path.isfile(folder / "config.yaml") and not finished and not trained
     return run_folder(cfg, resume=bool(cfg.OUTPUT_DIR) and cut_off)
 
 

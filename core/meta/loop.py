@@ -97,8 +97,8 @@ def meta_fit(
             recorder.step(step, outcome._asdict(), lr["learner"])
             progress.step += 1
             if progress.step % outer.print_freq == 0:
-                done = f"step [{progress.step}/{outer.steps}]"
-                recorder.log_progress(step, f"{done} {_line(outcome)} lr {lr['learner']:.2e}")
+                done = f"step {progress.step}/{outer.steps}"
+                recorder.log_progress(step, f"{done} {_line(outcome)} lr {lr['learner']:.3g}")
             if progress.step % outer.val_freq == 0 or progress.step == outer.steps:
                 _validate(objective, outer, held_out, progress, recorder)
                 progress.seconds = time.perf_counter() - began
@@ -175,7 +175,8 @@ def _check_finite(outcome: Outcome, step: int) -> None:
 
 
 def _line(outcome: Outcome) -> str:
+    """Return loss, accuracy on queries of the same and of other classes, and gate."""
     return (
-        f"loss {outcome.loss:.4f} same classes {outcome.accuracy_same:.1f}% "
-        f"other classes {outcome.accuracy_other:.1f}% gate {outcome.gate:.3f}"
+        f"loss {outcome.loss:.3g} same {outcome.accuracy_same:.1f}% "
+        f"other {outcome.accuracy_other:.1f}% gate {outcome.gate:.2f}"
     )
