@@ -38,7 +38,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--set",
-        nargs="+",
+        nargs="*",
         default=[],
         metavar="KEY VALUE",
         help="changes of the run's configuration, such as MODEL.BACKBONE.PRETRAINED FILE",

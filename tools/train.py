@@ -80,7 +80,8 @@ def check_enough(given: argparse.Namespace) -> None:
     named = {f"{component}.NAME" for component in ("DATASET", "PROMPT", "TRAINER")}
     if given.config_file or named <= {*given.options[::2]}:
         return
-    for flag, run in (("--resume", given.resume), ("--model-dir", given.model_dir)):
+    resumed = given.resume or given.output_dir if given.resume is not None else ""
+    for flag, run in (("--resume", resumed), ("--model-dir", given.model_dir)):
         if run and not Path(run).exists():
             raise UserError(f"{flag} {run}: there is no such run; give the folder of one")
         if run and Path(run, "config.yaml").is_file():
@@ -95,8 +96,6 @@ def check_enough(given: argparse.Namespace) -> None:
             "--eval-only needs the run to evaluate, --model-dir RUN; CLIP without training is "
             "evaluated by --eval-only --config-file configs/zeroshot/tiny.yaml"
         )
-    if given.resume is not None and given.output_dir:
-        return
     if given.resume is not None:
         raise UserError("--resume needs the folder of the run: --resume RUN")
     raise UserError(f"nothing says what to train: give --config-file FILE, such as {EXAMPLE}")

@@ -10,6 +10,8 @@ from softprompt.core.base.errors import UserError, closest, shown
 from softprompt.core.config.schema import Key
 from softprompt.core.config.values import value_at
 
+LARGEST = 2**63 - 1  # whole number that torch and NumPy take
+
 
 def check_values(cfg: CfgNode, keys: Iterable[Key]) -> None:
     """Raise ``UserError`` for the first value that its key does not take.
@@ -30,6 +32,8 @@ def check_together(cfg: CfgNode) -> None:
 
 def check_value(key: Key, value: Any) -> None:
     """Raise ``UserError`` if a value, of the type of its key, is none that the key takes."""
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{key.name} is {shown(value)}, with a character that no text has")
     if isinstance(value, tuple):
         _check_entries(key, value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -61,6 +65,8 @@ def _check_choice(key: Key, value: Any) -> None:
 
 
 def _check_number(key: Key, value: float) -> None:
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise UserError(f"{key.name} is {shown(value)}, but must be at most {LARGEST}")
     numbers = key.numbers
     unbounded = key.default == math.inf or (numbers is not None and numbers.unbounded)
     if not math.isfinite(value) and not (value == math.inf and unbounded):

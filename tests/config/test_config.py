@@ -238,6 +238,8 @@ def test_a_config_that_is_no_text_file_is_one_line(tmp_path):
         ("OPTIM.MOMENTUM", "1", "below 1", "0.999"),
         ("OPTIM.ADAM_BETA1", "1", "below 1", "0"),
         ("OPTIM.WARMUP_CONS_LR", "-1e-5", "at least 0", "0"),
+        ("OPTIM.MAX_EPOCH", "1" * 400, "but must be at most 9223372036854775807", "1"),
+        ("DATASET.ROOT", "a\0b", "with a character that no text has", "a"),
         ("OPTIM.MAX_EPOCH", "1" * 5000, "but takes a whole number", "1"),
         ("INPUT.RRCROP_SCALE", "(0.9, 0.1)", "the smaller first", "(0.1, 0.1)"),
         ("INPUT.RRCROP_SCALE", "(0.5,)", "takes 2 numbers, each above 0 and at most 1", "(0.1, 1)"),
