@@ -183,9 +183,21 @@ def _tool(name: str, *arguments: str) -> str:
 _COMMANDS = """# Commands
 
 Every command is run from the top folder of the repository, or by its path from any other; a
-relative path in its arguments is relative to where you are. A mistake is told in one line, with
-exit code 2. `KEY VALUE` pairs set any [option of the configuration](options.md) and may stand among
-the flags."""
+relative path in its arguments is relative to where you are. `KEY VALUE` pairs set any [option of
+the configuration](options.md) and may stand among the flags. `--a_flag` is read as `--a-flag`, and
+`--seed` and `--seeds` are one.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | some of several runs failed, a check found something, or an error of a plugin's method or of \
+this package: told in one line that names its type, file, line and class |
+| 2 | a mistake that you can mend, told in one line; nothing was written |
+| 130 | interrupted by Ctrl-C |
+
+`--debug`, or the environment variable `SOFTPROMPT_DEBUG=1`, also prints the traceback; a run's
+`log.txt` holds that of an error that ended it. Flags that would do nothing are refused, as are
+places that cannot be written, before any work begins."""
 
 
 def python_names() -> str:

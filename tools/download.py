@@ -39,6 +39,8 @@ def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
     from softprompt.core.base.errors import UserError
     from softprompt.core.download.request import check_address
 
+    if given.check:
+        refuse_together(given, "--check", "--dry-run", "--url", "--mirror", "--make-split")
     if not given.root:
         raise UserError("--root is missing, the folder that holds the datasets")
     root = Path(given.root).expanduser()
@@ -46,8 +48,6 @@ def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
         raise UserError(f"--root {root}: there is no such folder to check")
     if (given.quick or given.jobs) and not given.check:
         raise UserError("--quick and --jobs N belong to --check")
-    if given.check:
-        refuse_together(given, "--check", "--dry-run", "--url", "--mirror", "--make-split")
     for flag, address in (("--url", given.url), ("--mirror", given.mirror)):
         check_address(address, flag)
     if given.sha256 and not given.url:

@@ -20,7 +20,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--shots", required=True, type=at_least(1), help="pictures a class to train on"
     )
-    parser.add_argument("--seed", "--seeds", required=True, type=at_least(0))
+    parser.add_argument("--seed", required=True, type=at_least(0))
     parser.add_argument(
         "--sha256",
         action="store_true",

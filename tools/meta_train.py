@@ -22,7 +22,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--root", help="META.PAIRS.ROOT, the folder that the source is relative to")
     parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
     parser.add_argument("--seed", type=at_least(0), help="SEED")
-    parser.add_argument("--seeds", type=at_least(0), dest="seed", help=argparse.SUPPRESS)
     parser.add_argument(
         "--resume",
         nargs="?",

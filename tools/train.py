@@ -23,7 +23,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
     parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
     parser.add_argument("--seed", type=at_least(0), help="SEED")
-    parser.add_argument("--seeds", type=at_least(0), dest="seed", help=argparse.SUPPRESS)
     parser.add_argument(
         "--resume",
         nargs="?",

@@ -78,6 +78,16 @@ class Parser(argparse.ArgumentParser):
             help=f"print the traceback of an error, as {DEBUG}=1 does",
         )
 
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  # of two overloads
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:
+        """Parse as usual, but read ``--seed`` and ``--seeds`` as the one that the tool has."""
+        words = sys.argv[1:] if args is None else args
+        for there, other in (("--seed", "--seeds"), ("--seeds", "--seed")):
+            if there in self._option_string_actions:
+                words = [re.sub(rf"^{other}(?==|$)", there, word) for word in words]
+        return super().parse_known_args(words, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help lists what it takes")
 

@@ -44,11 +44,18 @@ class Range:
             "at most": self.most,
             "below": self.below,
         }
-        return " and ".join(f"{word} {b:g}" for word, b in bounds.items() if b is not None)
+        words = {
+            word: f"{b:,}" if isinstance(b, int) else f"{b:g}"
+            for word, b in bounds.items()
+            if b is not None
+        }
+        return " and ".join(f"{word} {number}" for word, number in words.items())
 
 
 Count = Annotated[int, Range(1)]
 CountOrZero = Annotated[int, Range(0)]
+Vectors = Annotated[int, Range(1, 1000)]  # of context; no backbone reads as many
+VectorsOrNone = Annotated[int, Range(0, 1000)]
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from softprompt.core.base.errors import UserError
 from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text_chunked
 from softprompt.core.clip.fast.onednn import applies as onednn_applies
 from softprompt.core.clip.fast.onednn import prepacked_bytes, use_onednn
@@ -149,8 +150,16 @@ class FrozenCLIP:
         return RaggedSentences.of(sentences)
 
     def embed_words(self, words: str) -> Tensor:
-        """Return the token embeddings ``(tokens, width)`` of some words, without positions."""
+        """Return the token embeddings ``(tokens, width)`` of some words, without positions.
+
+        Raises:
+            UserError: the tokenizer finds no word in them.
+        """
         (ids,) = self.text.tokens.words([words])
+        if not ids:
+            raise UserError(
+                f"the text {words!r} holds no word; CTX_INIT takes some, or none at all"
+            )
         return self.text.token_embedding(torch.tensor(ids, device=self.device)).detach()
 
     @torch.no_grad()

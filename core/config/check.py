@@ -11,6 +11,7 @@ from softprompt.core.config.schema import Key
 from softprompt.core.config.values import value_at
 
 LARGEST = 2**63 - 1  # whole number that torch and NumPy take
+SINGLE = 3.4e38  # the largest number of single precision
 
 
 def check_values(cfg: CfgNode, keys: Iterable[Key]) -> None:
@@ -67,6 +68,8 @@ def _check_choice(key: Key, value: Any) -> None:
 def _check_number(key: Key, value: float) -> None:
     if isinstance(value, int) and abs(value) > LARGEST:
         raise UserError(f"{key.name} is {shown(value)}, but must be at most {LARGEST}")
+    if SINGLE < abs(value) < math.inf and isinstance(value, float):
+        raise UserError(f"{key.name} is {value}, beyond single precision's {SINGLE}")
     numbers = key.numbers
     unbounded = key.default == math.inf or (numbers is not None and numbers.unbounded)
     if not math.isfinite(value) and not (value == math.inf and unbounded):

@@ -57,6 +57,7 @@ class Key:
         return words
 
 
+SIZE = Range(1, 1_000_000)  # of a batch; far more overflow a tensor's count of numbers
 KEYS = (
     Key("OUTPUT_DIR", "", "folder of the run; empty: a new one below output/", hashed=False),
     Key("SEED", 1, "seed of every random stream below that has none of its own", numbers=Range(0)),
@@ -107,7 +108,7 @@ KEYS = (
         "INPUT.PIXEL_STD",
         (),
         "deviations for normalize; empty: the backbone's own",
-        numbers=Range(above=0, most=1),
+        numbers=Range(1e-6, 1),
         lengths=(0, 3),
     ),
     Key(
@@ -186,8 +187,8 @@ KEYS = (
         numbers=Range(0, unbounded=True),
         compared=False,
     ),
-    Key("DATALOADER.TRAIN_X.BATCH_SIZE", 32, "training images per step", numbers=Range(1)),
-    Key("DATALOADER.TEST.BATCH_SIZE", 100, "test images encoded at once", numbers=Range(1)),
+    Key("DATALOADER.TRAIN_X.BATCH_SIZE", 32, "training images per step", numbers=SIZE),
+    Key("DATALOADER.TEST.BATCH_SIZE", 100, "test images encoded at once", numbers=SIZE),
     # CLIP
     Key("MODEL.BACKBONE.NAME", "ViT-B/16", 'name in CoOp or open_clip, or "tiny"'),
     Key(

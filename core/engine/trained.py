@@ -1,12 +1,13 @@
 """Prompts that another run trained: to evaluate, or to start a training from."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from torch import Tensor
 from yacs.config import CfgNode
 
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, shown
 from softprompt.core.clip.build import RANDOM
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.trainer import Trainer
@@ -51,7 +52,12 @@ class WarmStart:
             UserError: there are none, or they are of another backbone, learner, shape or, where
                 they differ from class to class, of other classes.
         """
-        self.file, self.tensors, header = load_trained(cfg, Path(cfg.TRAIN.INIT_FROM).expanduser())
+        run = Path(cfg.TRAIN.INIT_FROM).expanduser()
+        if not os.path.exists(run):  # False, too, for a path that no system takes
+            raise UserError(
+                f"TRAIN.INIT_FROM {shown(str(run))}: there is no such run to start from"
+            )
+        self.file, self.tensors, header = load_trained(cfg, run)
         checkpoint.load_into(learner, self.tensors, self.file)
         theirs = tuple(header["classnames"])
         if theirs != classnames and not _serves(learner, theirs):

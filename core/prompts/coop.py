@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.ranges import Count
+from softprompt.core.base.ranges import Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import POSITIONS, Backbone, PromptLearner, Prompts, context
 
@@ -26,7 +26,7 @@ class CoOp(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx: Count = 16,
+        n_ctx: Vectors = 16,
         ctx_init: str = "",
         csc: bool = False,
         class_token_position: Annotated[str, POSITIONS] = "end",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.ranges import CountOrZero
+from softprompt.core.base.ranges import CountOrZero, VectorsOrNone
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     Backbone,
@@ -33,8 +33,8 @@ class IVLP(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx_text: CountOrZero = 4,
-        n_ctx_vision: CountOrZero = 4,
+        n_ctx_text: VectorsOrNone = 4,
+        n_ctx_vision: VectorsOrNone = 4,
         prompt_depth_text: CountOrZero = DEPTH,
         prompt_depth_vision: CountOrZero = DEPTH,
         ctx_init: str = "a photo of a",

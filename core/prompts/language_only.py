@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from softprompt.core.base.ranges import Count
+from softprompt.core.base.ranges import Count, Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     Backbone,
@@ -26,7 +26,7 @@ class LanguageOnly(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx: Count = 4,
+        n_ctx: Vectors = 4,
         prompt_depth: Count = DEPTH,
         ctx_init: str = "a photo of a",
     ):

@@ -72,6 +72,16 @@ def parse(*arguments: str):
     return parser.parse_args(arguments)
 
 
+@pytest.mark.parametrize(("own", "given"), [("--seed", "--seeds"), ("--seeds", "--seed")])
+def test_seed_and_seeds_are_one(own, given):
+    parser = Parser()
+    parser.add_argument(own, dest="seed", type=at_least(0))
+    assert parser.parse_args([given, "3"]).seed == parser.parse_args([f"{own}=3"]).seed == 3
+    assert parser.parse_args([f"{given}=3"]).seed == 3
+    with pytest.raises(UserError, match=f"unrecognized arguments: {given}"):
+        Parser().parse_args([given, "3"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

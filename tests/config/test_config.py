@@ -229,6 +229,9 @@ def test_a_config_that_is_no_text_file_is_one_line(tmp_path):
     [
         ("OPTIM.LR", "-1", "is -1.0, but must be above 0", "1e-9"),
         ("OPTIM.LR", "0", "must be above 0", "100"),
+        ("OPTIM.LR", "1e300", "beyond single precision's 3.4e", "1"),
+        ("DATALOADER.TRAIN_X.BATCH_SIZE", "9999999", "at most 1,000,000", "1000000"),
+        ("PROMPT.VPT.N_CTX_VISION", "1001", "at least 1 and at most 1,000", "1000"),
         ("OPTIM.LR", ".inf", "is inf, but must be a finite number", "1"),
         ("OPTIM.LR", "1e999", "is inf, but must be a finite number", "1"),
         ("OPTIM.LR", ".nan", "is nan, but must be a finite number", "1"),
@@ -250,7 +253,7 @@ def test_a_config_that_is_no_text_file_is_one_line(tmp_path):
         ("INPUT.SIZE", "(224,)", "takes none or 2 numbers", "()"),
         ("INPUT.SIZE", "(a, b)", "takes none or 2 numbers", "(224, 224)"),
         ("INPUT.PIXEL_MEAN", "(123.7, 116.3, 103.5)", "at least 0 and at most 1", "(0, 0, 0)"),
-        ("INPUT.PIXEL_STD", "(0, 1, 1)", "above 0", "(1, 1, 1)"),
+        ("INPUT.PIXEL_STD", "(0, 1, 1)", "at least 1e-06", "(1, 1, 1)"),
         ("DATALOADER.MEMORY", "-1", "at least 0", ".inf"),
         ("TRAIN.PRINT_FREQ", "-1", "at least 0", "0"),
         ("TEST.CLASSES", "(base, 3)", "TEST.CLASSES is 3; it takes all, base", "base,new"),
