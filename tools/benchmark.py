@@ -11,7 +11,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import Parser, at_least, command
+from softprompt.core.base.cli import Parser, at_least, command, refuse_together
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.say import say
 from softprompt.core.studies.benchmark.rows import BACKBONES, QUICK, ROWS
@@ -47,6 +47,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if given.rows == "growth" and (given.methods or given.classes):
         raise UserError("--rows growth has rows and classes of its own; leave out the others")
+    if given.rows == "growth":
+        refuse_together(given, "--rows growth, which runs ours alone", "--no-reference")
     given.methods = given.methods or [*ROWS]
     return given
 

@@ -44,11 +44,11 @@ def plugin_name(plugin: str) -> str:
 
 def without_repetitions(plugins: Iterable[str]) -> tuple[str, ...]:
     """Return the plugins in their order, a file once however its path is written."""
-    by_place = {
-        Path(plugin).expanduser().resolve() if plugin.endswith(".py") else plugin: plugin
-        for plugin in reversed(list(plugins))
-    }
-    return tuple(reversed(by_place.values()))
+    by_place: dict[Path | str, str] = {}
+    for plugin in plugins:
+        place = Path(plugin).expanduser().resolve() if plugin.endswith(".py") else plugin
+        by_place.setdefault(place, plugin)
+    return tuple(by_place.values())
 
 
 def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> list[str]:
