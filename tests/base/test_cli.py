@@ -42,7 +42,7 @@ def tool(error: Exception | None = None, ran: list | None = None):
 def test_an_error_is_one_line_whose_exit_code_says_whose_it_is(
     error, code, says, capsys, monkeypatch
 ):
-    monkeypatch.setitem(globals(), "__name__", "softprompt_plugin_method")
+    monkeypatch.setitem(globals(), "__name__", "softprompt.core.method")
     monkeypatch.delenv("SOFTPROMPT_DEBUG", raising=False)
     assert tool(error)([]) == code
     assert re.fullmatch(says + r"\n", capsys.readouterr().err)
