@@ -41,7 +41,8 @@ def open_run(cfg: CfgNode, folder: Path) -> Iterator[None]:
         said = str(error)
         if not isinstance(error, UserError):
             said = f"{plugin_error(error) or described(error)}\n{traceback.format_exc()}"
-        handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
+        for line in f"stopped: {said}".splitlines():
+            handler.handle(logging.makeLogRecord({"msg": line}))
         raise
     finally:
         logger.removeHandler(handler)
