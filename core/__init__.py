@@ -8,6 +8,7 @@ if __name__ != "softprompt.core":
 
 if TYPE_CHECKING:  # what editors and type checkers read; a test holds it against MODULES
     from softprompt.core.base.errors import UserError
+    from softprompt.core.base.ranges import Range
     from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
     from softprompt.core.clip.frozen import FrozenCLIP
     from softprompt.core.clip.gradients import twice_differentiable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # what editors and type checkers read; a test holds it agains
 # torch, which takes seconds to import.
 MODULES = {
     "base.errors": ("UserError",),
+    "base.ranges": ("Range",),
     "base.registry": ("DATASETS", "PROMPT_LEARNERS", "TRAINERS"),
     "clip.frozen": ("FrozenCLIP",),
     "clip.gradients": ("twice_differentiable",),
@@ -48,6 +50,7 @@ __all__ = [
     "PromptLearner",
     "PromptedCLIP",
     "Prompts",
+    "Range",
     "Trainer",
     "UserError",
     "context",

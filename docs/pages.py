@@ -120,10 +120,7 @@ def _table(keys: "Iterable[Key]") -> str:
     """Return a table of configuration keys; the column of what they take only where one is told."""
     rows = []
     for key in keys:
-        takes = ", ".join(f"`{_shown(choice)}`" for choice in key.choices)
-        if key.least is not None:
-            takes = f"at least {key.least:g}"
-            takes += f", or {key.otherwise[0]}" if key.otherwise else ""
+        takes = ", ".join(f"`{_shown(choice)}`" for choice in key.choices) or key.takes
         rows.append([f"`{key.name}`", key.type, f"`{_shown(key.default)}`", key.meaning, takes])
     told = 5 if any(row[4] for row in rows) else 4
     heads = ["key", "type", "default", "meaning", "takes"][:told]
@@ -186,10 +183,22 @@ def _tool(name: str, *arguments: str) -> str:
 _COMMANDS = """# Commands
 
 Every command is run from the top folder of the repository, or by its path from any other; a
-relative path in its arguments is relative to where you are. A mistake, or a full disk, is told in
-one line, with exit code 2; Ctrl-C ends a command with 130, SIGTERM and SIGUSR1 with 143.
-`KEY VALUE` pairs set any [option of the configuration](options.md) and may stand among the
-flags."""
+relative path in its arguments is relative to where you are. `KEY VALUE` pairs set any [option of
+the configuration](options.md) and may stand among the flags. `--a_flag` is read as `--a-flag`, and
+`--seed` and `--seeds` are one.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | some of several runs failed, a check found something, or an error of a plugin's method or of \
+this package: told in one line that names its type, file, line and class |
+| 2 | a mistake that you can mend, or a full disk, told in one line |
+| 130 | interrupted by Ctrl-C |
+| 143 | ended by SIGTERM or SIGUSR1 |
+
+`--debug`, or the environment variable `SOFTPROMPT_DEBUG=1`, also prints the traceback; a run's
+`log.txt` holds that of an error that ended it. Flags that would do nothing are refused, as are
+places that cannot be written, before any work begins."""
 
 
 def python_names() -> str:

@@ -29,8 +29,11 @@ while (($#)) && [[ $1 != -- ]]; do
     datasets+=("$1")
     shift
 done
-# shellcheck disable=SC2086  # SEEDS and SHOTS are lists
+# Lists, split by hand: unquoted, a * in them would become the names of files.
+IFS=$' ,\t\n' read -ra seeds -d '' <<<"${SEEDS:-1 2 3}" || true
+IFS=$' ,\t\n' read -ra shots -d '' <<<"${SHOTS-}" || true
+((${#shots[@]})) && shots=(--shots "${shots[@]}")
 exec "${PYTHON:-python}" "$(dirname "${BASH_SOURCE[0]}")/sweep.py" "$protocol" \
-    --config-file "$config" --datasets "${datasets[@]}" --seeds ${SEEDS:-1 2 3} \
-    ${SHOTS:+--shots $SHOTS} ${ROOT:+--root "$ROOT"} ${CACHE:+--cache "$CACHE"} \
+    --config-file "$config" --datasets "${datasets[@]}" --seeds "${seeds[@]}" "${shots[@]}" \
+    ${ROOT:+--root "$ROOT"} ${CACHE:+--cache "$CACHE"} \
     --output-dir "${OUTPUT:-output}" --jobs "${JOBS:-1}" --threads "${OMP_NUM_THREADS:-0}" -- "${@:2}"

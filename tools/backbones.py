@@ -1,17 +1,16 @@
 """Print which prompts each backbone takes, read off the models; no weights are loaded."""
 
-import argparse
 import sys
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, command
 from softprompt.core.base.say import say
 
 
 @command()
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     names = parser.parse_args(arguments).names
     from softprompt.core.studies.backbones import table

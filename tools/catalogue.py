@@ -5,12 +5,12 @@ import sys
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, command
 from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="examples: python tools/catalogue.py trainers; python tools/catalogue.py prometar; "
         "python tools/catalogue.py --markdown PLUGINS mine.py yours.py",

@@ -3,11 +3,12 @@
 import argparse
 import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, at_least, command
 
 CLUSTERING = Path(__file__).resolve().parents[1] / "core" / "meta" / "clusters" / "cluster.py"
 
@@ -25,7 +26,7 @@ def clustering_options() -> dict:
 def parse(arguments: list[str]) -> argparse.Namespace:
     from softprompt.core.meta.pairs.sources import FORMS
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="example: python tools/clusters.py my_pictures/captions.csv; features are cached, "
         "so other sizes are quickly tried, and meta-training with the same --cache starts at once",
@@ -44,8 +45,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="as MODEL.BACKBONE.QUICK_GELU",
     )
     parser.add_argument("--cache", default="output/gram", help="the folder of what is computed")
-    parser.add_argument("--batch-size", type=int, default=100, help="pictures encoded at once")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures")
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=100, help="pictures encoded at once"
+    )
+    parser.add_argument(
+        "--workers", type=at_least(0), default=0, help="processes that read pictures"
+    )
     parser.add_argument(
         "--evaluated",
         nargs="+",
@@ -56,7 +61,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     group = parser.add_argument_group("clustering; 0 leaves a size to the number of pairs")
     for name, default in clustering_options().items():
-        group.add_argument(f"--{name}", type=type(default), default=default, help=f"{default!r}")
+        flag = f"--{name.replace('_', '-')}"
+        group.add_argument(flag, type=type(default), default=default, help=f"{default!r}")
     return parser.parse_args(arguments)
 
 
@@ -65,15 +71,22 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     import torch
 
+    from softprompt.core.base.files import check_folder
     from softprompt.core.base.log import log_to_console, logger
     from softprompt.core.clip.build import TINY, build_clip
+    from softprompt.core.config.check import check_value
+    from softprompt.core.config.options import option_keys
     from softprompt.core.config.schema import defaults
     from softprompt.core.data.transforms import Preprocessing, evaluation_transform
+    from softprompt.core.meta.clusters.cluster import cluster
     from softprompt.core.meta.corpus import prepare
     from softprompt.core.meta.pairs.sources import open_pairs
 
+    check_folder(Path(given.cache).expanduser(), "--cache")
     log_to_console()
     options = {name: getattr(given, name) for name in clustering_options()}
+    for name, key in zip(options, option_keys("", cluster), strict=True):
+        check_value(replace(key, name=f"--{name.replace('_', '-')}"), options[name])
     weights = given.pretrained
     if weights is None:
         weights = TINY if given.backbone == TINY else "openai"

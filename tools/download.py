@@ -6,12 +6,12 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, at_least, command, refuse_together
 from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="examples: python tools/download.py eurosat dtd --root DATA; "
         "python tools/download.py eurosat --root DATA --check; python tools/download.py --list",
@@ -22,7 +22,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print what would be fetched")
     parser.add_argument("--check", action="store_true", help="verify the disk, fetch nothing")
     parser.add_argument("--quick", action="store_true", help="with --check: do not read pictures")
-    parser.add_argument("--jobs", type=int, default=0, help="with --check: processes; 0: all")
+    parser.add_argument(
+        "--jobs", type=at_least(0), default=0, help="with --check: processes; 0: all"
+    )
     parser.add_argument(
         "--make-split", action="store_true", help="make a missing split; results then say so"
     )
@@ -35,14 +37,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def check_flags(given: argparse.Namespace, names: list[str]) -> Path:
     """Return the root, or raise ``UserError`` for flags that do not fit together."""
     from softprompt.core.base.errors import UserError
+    from softprompt.core.download.request import check_address
 
+    if given.check:
+        refuse_together(given, "--check", "--dry-run", "--url", "--mirror", "--make-split")
     if not given.root:
         raise UserError("--root is missing, the folder that holds the datasets")
     root = Path(given.root).expanduser()
     if given.check and not root.is_dir():
         raise UserError(f"--root {root}: there is no such folder to check")
-    if (given.quick or given.jobs) and not given.check or given.jobs < 0:
-        raise UserError("--quick and --jobs N belong to --check, and N is at least 0")
+    if (given.quick or given.jobs) and not given.check:
+        raise UserError("--quick and --jobs N belong to --check")
+    for flag, address in (("--url", given.url), ("--mirror", given.mirror)):
+        check_address(address, flag)
     if given.sha256 and not given.url:
         raise UserError("--sha256 belongs to --url")
     if given.url and len(names) != 1:
@@ -66,6 +73,9 @@ def main(arguments: list[str]) -> int:
         raise UserError("name one or more datasets, or all; --list shows them")
     names = datasets_named(given.names or ["all"])
     if given.list:
+        refuse_together(
+            given, "--list", "--check", "--dry-run", "--url", "--mirror", "--make-split"
+        )
         say(report.listing(names))
         return 0
     root = check_flags(given, names)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
-from softprompt.core.base.files import write_atomically, writing_to
+from softprompt.core.base.cli import Parser, at_least, command
+from softprompt.core.base.files import check_folder, write_atomically, writing_to
 from softprompt.core.base.say import say
 from softprompt.core.meta.controls import (
     CONTROLS,
@@ -27,7 +27,7 @@ TABLE = "controls.md"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f"{__doc__}"
         " Meta-training is that of configs/gram/meta_coop_tiny.yaml and meta_tiny.yaml, training "
         "has the budget of configs/base/matrix.yaml. A finished run is not repeated, one that was "
@@ -36,7 +36,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "coop --seeds 1 --controls host full",
     )
     parser.add_argument("--output-dir", required=True, help=f"where all runs and {TABLE} go")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED")
+    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3], metavar="SEED")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
     for what, names in (("learners", LEARNERS), ("controls", CONTROLS)):
         parser.add_argument(
@@ -55,6 +55,8 @@ def main(arguments: list[str]) -> int:
     engine = Engine(jobs=given.jobs, threads=threads_asked() or 1)
     engine.check(fewest_jobs=1)
     output = Path(given.output_dir).expanduser()
+    if not given.table:
+        check_folder(output, "--output-dir")
     metas, trainings = plan_controls(output, given.learners, given.controls, given.seeds)
     if given.table:
         say(f"\n{controls_markdown(trainings)}", end="")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command, split_pairs
+from softprompt.core.base.cli import Parser, at_least, command, refuse_together, split_pairs
 
 EPILOG = """\
 examples:
@@ -35,7 +35,7 @@ are left of CTX_INIT; these come from the YAML file and the pairs, or are the me
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         usage="import_coop.py [CHECKPOINT] [options] [KEY VALUE ...]",
         description=__doc__,
         epilog=EPILOG,
@@ -46,10 +46,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--trainer", default="", help="the official trainer, if it is not clear")
     parser.add_argument("--backbone", help="MODEL.BACKBONE.NAME")
     parser.add_argument("--root", help="DATASET.ROOT, to be written to the run's configuration")
-    parser.add_argument("--seed", type=int, help="SEED")
+    parser.add_argument("--seed", type=at_least(0), help="SEED")
     parser.add_argument("--transforms", nargs="+", default=[], help="INPUT.TRANSFORMS")
     parser.add_argument("--model-dir", default="", metavar="CHECKPOINT", help="the same")
-    parser.add_argument("--load-epoch", type=int, default=0, help="its epoch; default: the last")
+    parser.add_argument(
+        "--load-epoch", type=at_least(0), default=0, help="its epoch; default: the last"
+    )
     parser.add_argument(
         "--eval-only",
         action="store_true",
@@ -85,11 +87,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
     from softprompt.core.base.errors import UserError
+    from softprompt.core.base.files import check_file
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.plugins import import_built_in
     from softprompt.core.coop.command import IDLE_FLAGS, OfficialCommand
     from softprompt.core.coop.convert import import_config, import_run, log_zero_shot
 
+    if given.config_only:
+        refuse_together(given, "--config-only", "--output-dir", "--load-epoch", "--classnames")
+        check_file(Path(given.config_only).expanduser(), "--config-only")
     log_to_console()
     import_built_in()
     command = OfficialCommand(

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, at_least, command
 from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="example: python tools/list_fewshot.py --split DATA/eurosat/split_zhou_EuroSAT.json "
         "--shots 16 --seed 1; each line is path<TAB>label<TAB>class name",
     )
     parser.add_argument("--split", required=True, help="the split file (.json or .json.gz)")
-    parser.add_argument("--shots", required=True, type=int, help="pictures a class to train on")
-    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument(
+        "--shots", required=True, type=at_least(1), help="pictures a class to train on"
+    )
+    parser.add_argument("--seed", required=True, type=at_least(0))
     parser.add_argument(
         "--sha256",
         action="store_true",
@@ -30,13 +32,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 @command()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.base.errors import UserError
     from softprompt.core.data.splits import list_draw
 
-    if given.shots < 1 or given.seed < 0:
-        raise UserError(
-            f"--shots {given.shots} --seed {given.seed}: at least one shot, and no seed below 0"
-        )
     say(list_draw(Path(given.split).expanduser(), given.shots, given.seed, given.sha256))
     return 0
 

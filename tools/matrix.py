@@ -7,14 +7,14 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command, parse_with_pairs
+from softprompt.core.base.cli import Parser, at_least, command, parse_with_pairs
 from softprompt.core.base.say import say
 
 TABLE = "matrix.md"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f"{__doc__}"
         " All pairs have one budget, that of configs/base/matrix.yaml; each learner's and each "
         "trainer's own options are those of configs/<name>/tiny.yaml (a trainer that has files by "
@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--seeds 1 OPTIM.MAX_EPOCH 5",
     )
     parser.add_argument("--output-dir", required=True, help=f"where all runs and {TABLE} go")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED")
+    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3], metavar="SEED")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
     for what in ("learners", "trainers"):
         parser.add_argument(
@@ -40,7 +40,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 @command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.base.files import write_atomically, writing_to
+    from softprompt.core.base.files import check_folder, write_atomically, writing_to
     from softprompt.core.protocols.driver import run_cells
     from softprompt.core.protocols.engines.engine import Engine
     from softprompt.core.protocols.plans.matrix import Matrix, check_folders
@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> int:
     engine = Engine(jobs=given.jobs, threads=threads_asked() or 1)
     engine.check(fewest_jobs=1)
     output = Path(given.output_dir).expanduser()
+    if not given.table:
+        check_folder(output, "--output-dir")
     matrix = Matrix(output, tuple(given.options))
     runs = matrix.plan(given.learners, given.trainers, given.seeds)
     if given.table:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, command
 from softprompt.core.base.say import say
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="exit code 0: all errors are within the tolerance or rounding, 1: one is not, 2: "
         "the record cannot be replayed. Where one is beyond the tolerance, the run is replayed in "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import TRUST, command
+from softprompt.core.base.cli import TRUST, Parser, at_least, command, parse_with_pairs
 from softprompt.core.base.escape import one_line
 from softprompt.core.base.say import complain, say
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
         epilog="example: python tools/predict.py RUN photos/ 'more/*.jpg' --classes bird dog; "
         "the exit code is 2 if a picture cannot be read",
@@ -34,17 +34,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--classes", nargs="+", default=[], help="to choose from; default: those trained on"
     )
-    parser.add_argument("--top", type=int, default=5, help="classes to print per picture")
+    parser.add_argument("--top", type=at_least(1), default=5, help="classes to print per picture")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--set",
-        nargs="+",
+        nargs="*",
         default=[],
         metavar="KEY VALUE",
         help="changes of the run's configuration, such as MODEL.BACKBONE.PRETRAINED FILE",
     )
     parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
-    return parser.parse_args(arguments)
+    given = parse_with_pairs(parser, arguments)
+    given.options += given.set
+    return given
 
 
 def files(words: list[str]) -> list[str]:
@@ -112,13 +114,10 @@ def show(
 @command()
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.base.errors import UserError
     from softprompt.core.engine.predictor import Predictor
 
-    if given.top < 1:
-        raise UserError(f"--top is {given.top}, but must be at least 1")
     pictures = files(given.pictures)
-    predictor = Predictor(given.run, given.classes, given.set, given.trust_plugins)
+    predictor = Predictor(given.run, given.classes, given.options, given.trust_plugins)
     for warning in predictor.warnings:
         complain(warning)
     unreadable = show(predictor(pictures), predictor.classnames, given.top, given.json)

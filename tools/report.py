@@ -1,12 +1,11 @@
 """Make a report of runs, from their results.json files alone."""
 
-import argparse
 import sys
 from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command
+from softprompt.core.base.cli import Parser, command
 from softprompt.core.base.say import complain, say
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
@@ -15,7 +14,7 @@ SPREADS = ("interval", "std", "none")
 
 @command()
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f"{__doc__} A results.json that is damaged is named and left out, and the exit "
         "code is then 1.",
         epilog="example: python tools/report.py output/base2new --format markdown "
@@ -45,9 +44,12 @@ def main(arguments: list[str]) -> int:
         "nothing",
     )
     given = parser.parse_args(arguments)
+    from softprompt.core.base.files import check_file
     from softprompt.core.protocols.report.build import build_report, render
     from softprompt.core.protocols.runs import find_runs
 
+    if given.output:
+        check_file(Path(given.output).expanduser(), "--output")
     report = build_report(find_runs(given.folders), given.name)
     text = render(report, given.format, given.spread)
     if given.output:
@@ -61,12 +63,9 @@ def main(arguments: list[str]) -> int:
 
 def write(text: str, name: str) -> Path:
     """Write the report to a file, which keeps what it held if that fails."""
-    from softprompt.core.base.errors import UserError
     from softprompt.core.base.files import write_atomically, writing_to
 
     file = Path(name).expanduser()
-    if file.is_dir():
-        raise UserError(f"--output {file} is a folder; give the name of a file in it")
     with writing_to(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text.rstrip("\n") + "\n")

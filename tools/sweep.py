@@ -6,14 +6,14 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import command, parse_with_pairs
+from softprompt.core.base.cli import Parser, at_least, command, parse_with_pairs
 from softprompt.core.base.say import say
 
 PROTOCOLS = ("base2new", "few_shot", "cross_dataset", "domain_generalization")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f"{__doc__}"
         " The folders are those of tools/base2new.sh and its like. A cell that is finished is "
         "skipped, one that was cut off goes on, and several sweeps may share a folder.",
@@ -31,9 +31,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="DATASET",
         help="files in configs/datasets by name, or files of yours; of a transfer the source first",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED")
+    parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3], metavar="SEED")
     parser.add_argument(
-        "--shots", nargs="+", type=int, default=[], help="default: 16, for few_shot 1 2 4 8 16"
+        "--shots",
+        nargs="+",
+        type=at_least(1),
+        default=[],
+        help="default: 16, for few_shot 1 2 4 8 16",
     )
     parser.add_argument("--output-dir", required=True, metavar="OUT", help="where all runs go")
     parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
@@ -61,7 +65,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "cluster=local tries it without Slurm",
     )
     parser.add_argument(
-        "--retries", type=int, default=1, help="further attempts at a cell that died; default: 1"
+        "--retries",
+        type=at_least(0),
+        default=1,
+        help="further attempts at a cell that died; default: 1",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="list the cells and what they will cost, run none"
@@ -101,18 +108,24 @@ def run_and_report(cells: list, engine, given: argparse.Namespace) -> int:
 @command("interrupted; the same command goes on")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
-    from softprompt.core.base.errors import UserError
+    from softprompt.core.base.files import check_folder
+    from softprompt.core.protocols.data import check_data
     from softprompt.core.protocols.engines.engine import Engine
 
     engine = Engine(given.engine, given.jobs, given.threads, given.address, tuple(given.slurm))
     engine.check()
-    if given.retries < 0:
-        raise UserError(f"--retries is {given.retries}, but must be at least 0")
+    output = Path(given.output_dir).expanduser()
+    check_folder(output, "--output-dir")
+    if given.cache:
+        check_folder(Path(given.cache).expanduser(), "--cache")
     cells = cells_of(given)
     if given.dry_run:
         from softprompt.core.protocols.cost import listing
 
         say(listing(cells))
+    if given.engine == "local":  # other engines' machines may have what this one lacks
+        check_data(cells)
+    if given.dry_run:
         return 0
     return run_and_report(cells, engine, given)
 

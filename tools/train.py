@@ -6,19 +6,23 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import KEY, TRUST, command
+from softprompt.core.base.cli import TRUST, Parser, at_least, command, refuse_together, resume_apart
+from softprompt.core.base.errors import UserError
+from softprompt.core.base.say import say
+
+EXAMPLE = "python tools/train.py --config-file configs/prometar/tiny.yaml"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__,
-        epilog="example: python tools/train.py --config-file configs/prometar/tiny.yaml SEED 2",
+        epilog=f"example: {EXAMPLE} SEED 2",
     )
     parser.add_argument("--config-file", default="", help="what to run: method and backbone")
     parser.add_argument("--dataset-config-file", default="", help="the dataset, if not there")
     parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
     parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
-    parser.add_argument("--seed", type=int, help="SEED")
+    parser.add_argument("--seed", type=at_least(0), help="SEED")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -28,20 +32,72 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, train nothing")
     parser.add_argument("--model-dir", default="", metavar="RUN", help="the run to evaluate")
-    parser.add_argument("--load-epoch", type=int, default=0, help="its epoch; default: the last")
+    parser.add_argument(
+        "--load-epoch", type=at_least(0), default=0, help="its epoch; default: the last"
+    )
+    parser.add_argument(
+        "--init-from",
+        metavar="RUN",
+        help="TRAIN.INIT_FROM, the run whose prompts this training starts from",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings as YAML, and neither train nor write anything",
+    )
     parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
     parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
-    return parser.parse_intermixed_args(_resume_apart(arguments))
+    return parser.parse_intermixed_args(resume_apart(arguments))
 
 
-def _resume_apart(arguments: list[str]) -> list[str]:
-    """Keep ``--resume`` from reading a KEY that follows it as its folder."""
-    apart = list(arguments)
-    for index, word in enumerate(arguments[:-1]):
-        follows = arguments[index + 1]
-        if word == "--resume" and KEY.fullmatch(follows) and not Path(follows).exists():
-            apart[index] = "--resume="
-    return apart
+def check_flags(given: argparse.Namespace) -> None:
+    """Raise ``UserError`` for flags that do not fit together, or say too little to begin."""
+    if given.eval_only:
+        refuse_together(given, "--eval-only", "--init-from")
+        if given.resume is not None:
+            raise UserError("--resume would do nothing beside --eval-only; leave one out")
+        if given.load_epoch and not given.model_dir:
+            raise UserError("--load-epoch N needs --model-dir RUN, the run whose epoch it is")
+    elif given.model_dir or given.load_epoch:
+        flag = "--model-dir" if given.model_dir else "--load-epoch"
+        raise UserError(
+            f"{flag} belongs to --eval-only; to train on, --resume RUN goes on with a run, and "
+            "--init-from RUN starts another one from its prompts"
+        )
+    if given.resume and given.output_dir and Path(given.resume) != Path(given.output_dir):
+        raise UserError(
+            f"--resume {given.resume} goes on in that folder, so --output-dir {given.output_dir} "
+            "would do nothing; leave it out"
+        )
+
+
+def check_enough(given: argparse.Namespace) -> None:
+    """Raise ``UserError`` if no file and no saved run say what to do, and the pairs do not either.
+
+    What is missing depends on what was asked for.
+    """
+    named = {f"{component}.NAME" for component in ("DATASET", "PROMPT", "TRAINER")}
+    if given.config_file or named <= {*given.options[::2]}:
+        return
+    resumed = given.resume or given.output_dir if given.resume is not None else ""
+    for flag, run in (("--resume", resumed), ("--model-dir", given.model_dir)):
+        if run and not Path(run).exists():
+            raise UserError(f"{flag} {run}: there is no such run; give the folder of one")
+        if run and Path(run, "config.yaml").is_file():
+            return
+        if run:
+            raise UserError(
+                f"{flag} {run} holds no config.yaml, so say what it is a run of: --config-file "
+                f"FILE, such as {EXAMPLE.split()[-1]}"
+            )
+    if given.eval_only:
+        raise UserError(
+            "--eval-only needs the run to evaluate, --model-dir RUN; CLIP without training is "
+            "evaluated by --eval-only --config-file configs/zeroshot/tiny.yaml"
+        )
+    if given.resume is not None:
+        raise UserError("--resume needs the folder of the run: --resume RUN")
+    raise UserError(f"nothing says what to train: give --config-file FILE, such as {EXAMPLE}")
 
 
 def sources(given: argparse.Namespace) -> tuple[str, dict]:
@@ -52,12 +108,16 @@ def sources(given: argparse.Namespace) -> tuple[str, dict]:
     if not given.config_file and run and Path(run, "config.yaml").is_file():
         own_file, output_dir = str(Path(run, "config.yaml")), output_dir or ""
     flags = {"DATASET.ROOT": given.root, "SEED": given.seed, "OUTPUT_DIR": output_dir}
+    if given.init_from is not None:  # absolute: a resumed run finds it from any folder
+        flags["TRAIN.INIT_FROM"] = str(Path(given.init_from).expanduser().absolute())
     return own_file, {key: value for key, value in flags.items() if value is not None}
 
 
 @command("interrupted; --resume goes on after the last checkpoint")
 def main(arguments: list[str]) -> int:
     given = parse(arguments)
+    check_flags(given)
+    check_enough(given)
     from softprompt.core.base.log import log_to_console
     from softprompt.core.base.parallel import processes
     from softprompt.core.config.load import load_config
@@ -71,6 +131,9 @@ def main(arguments: list[str]) -> int:
         saved = SavedSettings(own_file, trust_plugins=trust, own_places=resumed)
     files = given.config_file, given.dataset_config_file
     cfg = load_config(*files, flags, given.options, saved)
+    if given.print_config:
+        say(cfg.dump(), end="")
+        return 0
     # It imports torch, which takes a second, so mistakes are reported before.
     from softprompt.core.engine.run import evaluate, train
 

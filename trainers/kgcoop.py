@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Trainer
+from softprompt.core.base.ranges import NotNegative
 
 EPS = 1e-7  # of the cosine, as in the official code
 
@@ -16,7 +17,7 @@ class KgCoOp(Trainer):
     feature of the dataset's hand-written sentence.
     """
 
-    def __init__(self, model, *, weight: float = 8.0, templates: str = "kgcoop"):
+    def __init__(self, model, *, weight: NotNegative = 8.0, templates: str = "kgcoop"):
         """Encode the hand-written sentences.
 
         Args:

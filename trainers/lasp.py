@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Trainer, templates_of
+from softprompt.core.base.ranges import NotNegative
 
 
 @TRAINERS.register("lasp")
@@ -18,7 +19,7 @@ class LASP(Trainer):
     are ours. Its groups of prompts, re-calibration of the towers and virtual classes are not here.
     """
 
-    def __init__(self, model, *, weight: float = 1.0, templates: str = "select"):
+    def __init__(self, model, *, weight: NotNegative = 1.0, templates: str = "select"):
         """Encode the hand-written sentences.
 
         Args:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Trainer
+from softprompt.core.base.ranges import NotNegative, Positive
 
 EPS = 1e-12  # keeps a zero gradient from becoming NaN, as it does in the official code
 
@@ -21,7 +22,12 @@ class ProGrad(Trainer):
     """
 
     def __init__(
-        self, model, *, strength: float = 1.0, temperature: float = 1.0, templates: str = "prograd"
+        self,
+        model,
+        *,
+        strength: NotNegative = 1.0,
+        temperature: Positive = 1.0,
+        templates: str = "prograd",
     ):
         """Encode the teacher's sentences.
 

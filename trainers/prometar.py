@@ -16,6 +16,7 @@ from softprompt.core import (
     imagenet_templates,
     twice_differentiable,
 )
+from softprompt.core.base.ranges import NotNegative, Positive
 
 GROUP = 8  # neighbouring entries that share one gate, a constant of the official code
 TEMPLATES = 60  # the official teacher uses the first 60 of CLIP's 80 ImageNet templates
@@ -46,17 +47,17 @@ class ProMetaR(Trainer):
         self,
         model,
         *,
-        adapt_lr: float = 5e-4,
-        lr_ratio: float = 5e-4,
-        text_weight: float = 50.0,
-        image_weight: float = 20.0,
-        mixup_alpha: float = 0.5,
-        mixup_beta: float = 0.5,
+        adapt_lr: NotNegative = 5e-4,
+        lr_ratio: NotNegative = 5e-4,
+        text_weight: NotNegative = 50.0,
+        image_weight: NotNegative = 20.0,
+        mixup_alpha: Positive = 0.5,
+        mixup_beta: Positive = 0.5,
         fast_adaptation: bool = False,
         plain_step: bool = True,
         episode: bool = True,
-        gate_lr: float = 2.5e-4,
-        gate_warmup_lr: float = 1e-6,
+        gate_lr: NotNegative = 2.5e-4,
+        gate_warmup_lr: NotNegative = 1e-6,
         gate_scheduled: bool = False,
     ):
         """Make the gates and the frozen text teacher.

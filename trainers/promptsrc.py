@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core import TRAINERS, Batch, Optim, Trainer, UserError, imagenet_templates
+from softprompt.core.base.ranges import NotNegative, Positive
 
 TEMPLATES = 60  # the official teacher uses the first 60 of CLIP's 80 ImageNet templates
 
@@ -26,12 +27,12 @@ class PromptSRC(Trainer):
         self,
         model,
         *,
-        text_weight: float = 25.0,
-        image_weight: float = 10.0,
-        logit_weight: float = 1.0,
+        text_weight: NotNegative = 25.0,
+        image_weight: NotNegative = 10.0,
+        logit_weight: NotNegative = 1.0,
         gpa: bool = True,
         gpa_mean: float = 15.0,
-        gpa_std: float = 1.0,
+        gpa_std: Positive = 1.0,
     ):
         """Encode the text teacher and start the average.
 

@@ -6,12 +6,14 @@ import itertools
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from softprompt.core.base.blame import blaming_plugins
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, described
 from softprompt.core.base.files import FULL, write_error
 from softprompt.core.base.say import complain, print_anything
 from softprompt.core.base.signals import EXIT_CODE, Terminated, ending_in_order
@@ -19,16 +21,19 @@ from softprompt.core.base.signals import EXIT_CODE, Terminated, ending_in_order
 Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
 
+DEBUG = "SOFTPROMPT_DEBUG"  # environment variable: print tracebacks
 TRUST = "import the code that a run's own settings name in PLUGINS"  # help of --trust-plugins
 
 
 def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
     """Return a decorator for a tool's ``main(arguments) -> exit code``.
 
-    A ``UserError`` and a full disk are printed in one line and exit with 2, or with 1 if a plugin's
-    code failed; Ctrl-C prints ``interrupted`` and exits with 130. SIGTERM and SIGUSR1 print it, or
-    what the tool says of them, and exit with 143. A reader that closes the pipe early, such as
-    ``head``, causes no message.
+    A ``UserError`` and a full disk are printed in one line and exit with 2. Any other error, of a
+    plugin's method or of this package, is printed in one line with its place and exits with 1.
+    ``--debug``, which every tool takes, and the environment variable ``SOFTPROMPT_DEBUG`` print
+    both's traceback. Ctrl-C prints ``interrupted`` and exits with 130. SIGTERM and SIGUSR1 print
+    it, or what the tool says of them, and exit with 143. A reader that closes the pipe early, such
+    as ``head``, causes no message. ``--a_flag`` is read as ``--a-flag``.
     """
 
     def decorate(main: Main) -> Main:
@@ -37,9 +42,10 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
             print_anything()
             # Such a picture is an error here, so Pillow need not warn of it.
             warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+            debug = "--debug" in arguments or os.environ.get(DEBUG, "") not in ("", "0")
             try:
                 with ending_in_order(), blaming_plugins():
-                    code = main(arguments)
+                    code = main(_consistent(arguments))
                 sys.stdout.flush()  # here a full disk is one line, at exit it is a traceback
                 return code
             except KeyboardInterrupt:
@@ -51,16 +57,20 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
             except BrokenPipeError:
                 _drop_output()
                 return 1
-            except UserError as error:
-                complain(f"error: {error}")
-                return error.exit_code
-            except OSError as error:
-                if error.errno not in FULL:
-                    raise
-                where = write_error(error, error.filename or "a file", "run the same command again")
-                complain(f"error: {where}")
-                _drop_output()
-                return 2
+            except Exception as error:  # one line, whatever a plugin raises
+                if debug:
+                    traceback.print_exc()
+                if isinstance(error, UserError):
+                    complain(f"error: {error}")
+                    return error.exit_code
+                if isinstance(error, OSError) and error.errno in FULL:
+                    place = error.filename or "a file"
+                    complain(f"error: {write_error(error, place, 'run the same command again')}")
+                    _drop_output()
+                    return 2
+                hint = "" if debug else "; --debug shows the traceback"
+                complain(f"error: {described(error)}{hint}")
+                return 1
 
         return run
 
@@ -73,6 +83,79 @@ def _drop_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are told in one line, like all others."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        # For --help alone: ``command`` takes the flag away.
+        self.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help=f"print the traceback of an error, as {DEBUG}=1 does",
+        )
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]  # of two overloads
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:
+        """Parse as usual, but read ``--seed`` and ``--seeds`` as the one that the tool has."""
+        words = sys.argv[1:] if args is None else args
+        for there, other in (("--seed", "--seeds"), ("--seeds", "--seed")):
+            if there in self._option_string_actions:
+                words = [re.sub(rf"^{other}(?==|$)", there, word) for word in words]
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; {self.prog} --help lists what it takes")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the ``type`` of an argument that takes whole numbers from ``least`` on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
+
+
+def _consistent(arguments: list[str]) -> list[str]:
+    """Return the arguments of a tool: without ``--debug``, flags with hyphens for underscores."""
+    return [
+        re.sub(r"^--[a-z][a-z_-]*", lambda flag: flag[0].replace("_", "-"), word)
+        for word in arguments
+        if word != "--debug"
+    ]
+
+
+def refuse_together(given: argparse.Namespace, mode: str, *others: str) -> None:
+    """Raise ``UserError`` if a flag is given that does nothing beside the flag ``mode``.
+
+    Args:
+        mode: the flag that is given, such as "--list".
+        others: flags, each at its default unless the user gave it: None, False, 0, "" or [].
+    """
+    idle = [flag for flag in others if getattr(given, flag[2:].replace("-", "_"))]
+    if idle:
+        raise UserError(f"{' and '.join(idle)} would do nothing beside {mode}; leave one out")
+
+
+def resume_apart(arguments: list[str]) -> list[str]:
+    """Keep ``--resume`` from reading a KEY that follows it as its folder."""
+    apart = list(arguments)
+    for index, word in enumerate(arguments[:-1]):
+        follows = arguments[index + 1]
+        if word == "--resume" and KEY.fullmatch(follows) and not Path(follows).exists():
+            apart[index] = "--resume="
+    return apart
 
 
 def split_pairs(arguments: list[str]) -> tuple[list[str], list[str]]:

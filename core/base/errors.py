@@ -23,6 +23,34 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+def described(error: Exception) -> str:
+    """Return an error's type, message and innermost place in this package, in one line."""
+    import traceback
+
+    said = f"{type(error).__name__}: {reason(error)}"
+    own = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").startswith("softprompt.")
+    ]
+    if not own:
+        return said
+    frame, line = own[-1]
+    holder, name = frame.f_locals.get("self"), frame.f_code.co_name
+    name = name if holder is None else f"{type(holder).__name__}.{name}"
+    return f"{said} ({frame.f_code.co_filename}, line {line}, in {name})"
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: its ``repr``, without the middle if it is long or deep."""
+    import reprlib
+
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 4, 160, 160, 40
+    short.maxlist = short.maxtuple = short.maxdict = 12
+    return short.repr(value)
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of an error's message, shortened, or the name of its type."""
     lines = str(error).strip().splitlines()

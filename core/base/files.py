@@ -7,14 +7,60 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, shown
 
 # Everything that is neither code nor configuration: the small CLIP, splits, published numbers.
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 CONFIGS = ASSETS.parents[1] / "configs"  # the shipped configurations, beside core
+LONGEST_NAME = 255  # bytes of a file's name, on every common file system
 GIGABYTE = 2**30  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share, a file's size limit
 MANY = 100  # files; to sync more of them, all of the system's are synced at once
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Raise ``UserError`` unless files can be written to a folder, which need not exist yet.
+
+    Nothing is created. Tools call it before they begin to work.
+
+    Args:
+        name: of the flag or key that sets the folder, for the message.
+    """
+    there = _existing(folder, name)
+    if not there.is_dir():
+        where = "is a file" if there == folder else f"lies below {there}, which is a file"
+        raise UserError(f"{name} {folder} {where}; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        where = "" if there == folder else f": there is no permission to write to {there}"
+        raise UserError(f"{name} {folder} cannot be written{where}; give another folder")
+
+
+def check_file(file: Path, name: str) -> None:
+    """Raise ``UserError`` unless a file can be written, as ``check_folder`` does."""
+    if _existing(file, name) == file:
+        if not file.is_file():
+            raise UserError(f"{name} {file} is a folder; give a file")
+        if not os.access(file, os.W_OK):
+            raise UserError(f"{name} {file} cannot be written; give another file")
+    check_folder(file.parent, name)
+
+
+def _existing(place: Path, name: str) -> Path:
+    """Return a place, or the nearest folder or file above it that exists."""
+    try:
+        longest = max(place.parts, key=lambda part: len(os.fsencode(part)), default="")
+        if len(os.fsencode(longest)) > LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        for there in (place, *place.absolute().parents):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                there.stat()
+                return there
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte
+        raise UserError(
+            f"{name} {shown(str(place))} is no place to write to: "
+            f"{getattr(error, 'strerror', None) or error}"
+        ) from None
+    return Path(place.absolute().anchor)
 
 
 class DiskFull(UserError):

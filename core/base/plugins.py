@@ -37,6 +37,20 @@ def import_built_in() -> None:
             ) from error
 
 
+def plugin_name(plugin: str) -> str:
+    """Return what a plugin is known by wherever it lies: its file's name, or its dotted module."""
+    return plugin.replace("\\", "/").rpartition("/")[2]
+
+
+def without_repetitions(plugins: Iterable[str]) -> tuple[str, ...]:
+    """Return the plugins in their order, a file once however its path is written."""
+    by_place: dict[Path | str, str] = {}
+    for plugin in plugins:
+        place = Path(plugin).expanduser().resolve() if plugin.endswith(".py") else plugin
+        by_place.setdefault(place, plugin)
+    return tuple(by_place.values())
+
+
 def import_plugins(plugins: Iterable[str], folder: Path | None = None) -> list[str]:
     """Import dotted modules or ``.py`` files; return how to name them without ``folder``.
 
@@ -75,14 +89,14 @@ def _why(error: BaseException) -> str:
 
 
 def _import_file(plugin: str, folder: Path | None) -> str:
-    """Import a file; return its name as given, or its absolute path if it lies in ``folder``."""
+    """Import a file; return its path as given, or the absolute one if it lies in ``folder``."""
     given = Path(plugin).expanduser()
     places = [given] if given.is_absolute() or folder is None else [given, folder / given]
     file = next((place.resolve() for place in places if place.is_file()), None)
     if file is None:
         looked = " and ".join(str(place.absolute()) for place in places)
         raise UserError(f"PLUGINS names {plugin!r}, but there is no such file; looked at {looked}")
-    found = plugin if given.is_file() else str(file)
+    found = str(Path(plugin)) if given.is_file() else str(file)
     name = f"{PREFIX}{file.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and Path(loaded.__file__ or "") == file:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from softprompt.core.base.errors import UserError, closest
+from softprompt.core.base.errors import UserError, closest, shown
 
 Class = TypeVar("Class", bound=type)
 
@@ -67,7 +67,7 @@ class Registry:
         key = normalized(name)
         if key not in self._classes:
             raise UserError(
-                f"no {self.kind} named {name!r}{closest(key, self._classes) or '.'} "
+                f"no {self.kind} named {shown(name)}{closest(key, self._classes) or '.'} "
                 f"Registered: {', '.join(self.names())}. "
                 "A class from your own file is found once PLUGINS lists that file."
             )

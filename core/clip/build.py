@@ -23,6 +23,7 @@ from softprompt.core.clip.hub import (
     entry_of,
     fetched,
     open_clip_name,
+    without_retries_offline,
 )
 from softprompt.core.clip.towers.pick import image_tower, text_tower
 from softprompt.core.clip.weight_files import check_no_folder, read_weights
@@ -195,7 +196,8 @@ def _tokenizer(name: str) -> Any:
     own_name = open_clip_name(name)
     try:
         with _quiet():
-            return open_clip.get_tokenizer(own_name)
+            with without_retries_offline():
+                return open_clip.get_tokenizer(own_name)
     except Exception as error:  # anything that transformers, the network and the hub raise
         hub = _text_config(own_name).get("hf_tokenizer_name")
         raise UserError(

@@ -159,8 +159,16 @@ class FrozenCLIP:
         return RaggedSentences.of(sentences)
 
     def embed_words(self, words: str) -> Tensor:
-        """Return the token embeddings ``(tokens, width)`` of some words, without positions."""
+        """Return the token embeddings ``(tokens, width)`` of some words, without positions.
+
+        Raises:
+            UserError: the tokenizer finds no word in them.
+        """
         (ids,) = self.text.tokens.words([words])
+        if not ids:
+            raise UserError(
+                f"the text {words!r} holds no word; CTX_INIT takes some, or none at all"
+            )
         return self.text.token_embedding(torch.tensor(ids, device=self.device)).detach()
 
     @torch.no_grad()

@@ -1,5 +1,10 @@
 """Find pretrained weights in open_clip's tables, and fetch them."""
 
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from softprompt.core.base.errors import UserError, closest, reason
@@ -16,6 +21,7 @@ COOP_NAMES = {
     "ViT-L/14": "ViT-L-14",
     "ViT-L/14@336px": "ViT-L-14-336",
 }
+TIMEOUT = 5  # seconds to wait for a sign of the hub's server
 QUICK = "-quickgelu"  # open_clip's suffix for OpenAI's activation
 
 
@@ -51,12 +57,43 @@ def entry_of(name: str, tag: str) -> dict:
     return found or {}
 
 
+@contextmanager
+def without_retries_offline() -> Iterator[None]:
+    """Let the hub's client look into its cache alone while its server cannot be reached.
+
+    Its own attempts to reach the server take almost a minute, even for what is cached.
+    """
+    from huggingface_hub import constants
+
+    offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _reachable(address: str) -> bool:
+    """Return whether a server answers at all; what it answers does not matter."""
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()
+    except urllib.error.HTTPError:
+        return True
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # the client may know other certificates
+    except OSError:  # it timed out, or hung up
+        return False
+    return True
+
+
 def fetched(name: str, tag: str, entry: dict) -> str:
     """Return the file of open_clip's weights, fetched if it is not cached yet."""
     from open_clip import download_pretrained
 
     try:
-        return download_pretrained(entry)
+        with without_retries_offline():
+            return download_pretrained(entry)
     except Exception as error:  # anything that the network and the hub raise
         cache = Path("~/.cache").expanduser()
         raise UserError(

@@ -1,19 +1,25 @@
 """Load a configuration: the defaults, then layers of YAML files, then ``KEY VALUE`` pairs."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
-from softprompt.core.base.errors import UserError, closest
-from softprompt.core.base.plugins import import_built_in, import_plugins
+from softprompt.core.base.errors import UserError, closest, shown
+from softprompt.core.base.plugins import (
+    import_built_in,
+    import_plugins,
+    plugin_name,
+    without_repetitions,
+)
 from softprompt.core.base.registry import DATASETS, Registry, normalized, place
-from softprompt.core.config.options import COMPONENTS, node_name, option_node
+from softprompt.core.config.check import check_together, check_values
+from softprompt.core.config.options import COMPONENTS, node_name, option_keys, option_node
 from softprompt.core.config.saved import SavedSettings
-from softprompt.core.config.schema import LATER, NOT_HASHED, check_values, defaults
+from softprompt.core.config.schema import KEYS, LATER, NOT_HASHED, defaults
 from softprompt.core.config.values import coerce
 from softprompt.core.config.yaml_files import Layer, read_layers, tree_of
 
@@ -69,7 +75,7 @@ def configure(
     named: list[str] | None = None
     for layer in layers:
         if "PLUGINS" in layer.settings:
-            plugins = coerce(layer.settings["PLUGINS"], (), "PLUGINS", layer.file)
+            plugins = _texts(layer.settings["PLUGINS"], "PLUGINS", layer.place("PLUGINS"))
             imported += import_plugins(plugins, _folder_of(layer))
             named = [*(named or ()), *plugins]
     if saved:
@@ -88,8 +94,8 @@ def configure(
                 )
             cfg[component][node] = option_node(registry[name])
     for layer in _applicable(layers):
-        _merge(cfg, layer.settings, "", layer.file)
-    cfg.PLUGINS = tuple(dict.fromkeys(imported))
+        _merge(cfg, layer.settings, "", layer.place)
+    cfg.PLUGINS = without_repetitions(imported)
     for component, registry in components.items():
         if not cfg[component].NAME:
             raise UserError(
@@ -97,8 +103,12 @@ def configure(
                 f"{', '.join(registry.names())}"
             )
         _ = registry[cfg[component].NAME]  # raises UserError if nothing has that name
-    check_values(cfg)
+    check_values(cfg, KEYS)
     _drop_unused_nodes(cfg, components)
+    for component, registry in components.items():
+        name = cfg[component].NAME
+        check_values(cfg, option_keys(f"{component}.{node_name(name)}", registry[name]))
+    check_together(cfg)
     cfg.freeze()
     return cfg
 
@@ -131,7 +141,9 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
 
 def config_hash(cfg: CfgNode) -> str:
     """Return twelve hex digits that agree for equal settings, wherever the runs are written."""
-    return hashlib.sha256(yaml.safe_dump(settings(cfg)).encode()).hexdigest()[:12]
+    plain = settings(cfg)
+    plain |= {"PLUGINS": [plugin_name(plugin) for plugin in cfg.PLUGINS]}
+    return hashlib.sha256(yaml.safe_dump(plain).encode()).hexdigest()[:12]
 
 
 def _folder_of(layer: Layer) -> Path | None:
@@ -160,17 +172,28 @@ def _applicable(layers: list[Layer]) -> list[Layer]:
     ]
 
 
-def _merge(node: CfgNode, tree: dict[str, Any], prefix: str, source: str) -> None:
+def _texts(value: Any, key: str, source: str) -> tuple[str, ...]:
+    """Return a list of texts; ``UserError`` if the value is none."""
+    texts = coerce(value, (), key, source)
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{source}: {key} is {shown(value)}, but takes a list of texts")
+    return texts
+
+
+def _merge(node: CfgNode, tree: dict[str, Any], prefix: str, place: Callable[[str], str]) -> None:
+    """Set the values of a tree; ``place`` returns the file and line of a dotted key."""
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
+        source = place(dotted)
         if key not in node:
             raise UserError(_unknown_key(node, dotted, source))
         if isinstance(node[key], CfgNode):
             if not isinstance(value, dict):
-                raise UserError(f"{source}: {dotted} holds options, {value!r} is not one of them")
-            _merge(node[key], value, f"{dotted}.", source)
+                raise UserError(f"{source}: {dotted} holds options, {shown(value)} is none of them")
+            _merge(node[key], value, f"{dotted}.", place)
         elif isinstance(value, dict):
-            raise UserError(f"{source}: {dotted} is one value, not a node with {', '.join(value)}")
+            inner = ", ".join(map(str, value)) or "nothing in it"
+            raise UserError(f"{source}: {dotted} is one value, not a node with {inner}")
         else:
             node[key] = coerce(value, node[key], dotted, source)
 

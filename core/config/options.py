@@ -7,11 +7,13 @@ and nowhere else: the signature and the ``Args:`` of the constructor's docstring
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import is_dataclass
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.ranges import Range
 from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS, Registry, place
 from softprompt.core.config.schema import Key
 
@@ -66,20 +68,52 @@ def option_node(owner: Callable) -> CfgNode:
 
 
 def option_keys(node: str, owner: Callable) -> list[Key]:
-    """Return the options of a class or function as configuration keys below ``node``."""
+    """Return the options of a class or function as configuration keys below ``node``.
+
+    What they take is in their annotations: ``Literal["a", "b"]`` or ``Annotated[str, CHOICES]``,
+    and ``Annotated[float, Range(0, 1)]``.
+    """
     meanings = option_meanings(owner)
+    annotations = _annotations(owner)
     return [
-        Key(f"{node}.{option.upper()}", default, meanings.get(option, ""))
+        Key(
+            f"{node}.{option.upper()}",
+            default,
+            meanings.get(option, ""),
+            choices=_choices(annotations[option]),
+            numbers=_numbers(annotations[option]),
+        )
         for option, default in options_of(owner).items()
     ]
+
+
+def _annotations(owner: Callable) -> dict[str, Any]:
+    """Return the annotation of each argument, as text where it names what cannot be imported."""
+    try:
+        signature = inspect.signature(owner, eval_str=True)
+    except Exception:  # whatever the text of a plugin's annotation raises
+        signature = inspect.signature(owner)
+    return {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if get_origin(annotation) is Literal:
+        return tuple(one for one in get_args(annotation) if isinstance(one, str))
+    metadata = getattr(annotation, "__metadata__", ())
+    return next((one for one in metadata if isinstance(one, tuple)), ())
+
+
+def _numbers(annotation: Any) -> Range | None:
+    metadata = getattr(annotation, "__metadata__", ())
+    return next((one for one in metadata if isinstance(one, Range)), None)
 
 
 def option_meanings(owner: Callable) -> dict[str, str]:
     """Return the ``Args:`` of a constructor's or function's docstring by argument.
 
-    ``a, b: text`` describes both.
+    ``a, b: text`` describes both. A dataclass, whose constructor nobody wrote, has them itself.
     """
-    documented = owner.__init__ if isinstance(owner, type) else owner
+    documented = owner if is_dataclass(owner) or not isinstance(owner, type) else owner.__init__
     doc = inspect.cleandoc(documented.__doc__ or "").partition("Args:\n")[2]
     meanings: dict[str, str] = {}
     names: list[str] = []

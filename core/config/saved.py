@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.plugins import plugin_name
 from softprompt.core.config.values import coerce
 from softprompt.core.config.yaml_files import Layer, read_yaml
 
@@ -51,8 +52,8 @@ class SavedSettings:
         """
         plugins = coerce(layer.settings.get("PLUGINS", ()), (), "PLUGINS", layer.file)
         named = list(map(str, given or ()))
-        known = set(map(_name, named))
-        missing = [str(plugin) for plugin in plugins if _name(str(plugin)) not in known]
+        known = set(map(plugin_name, named))
+        missing = [str(plugin) for plugin in plugins if plugin_name(str(plugin)) not in known]
         if missing and not self.trust_plugins and given != []:
             needed = [*named, *missing]
             value = needed[0] if len(needed) == 1 else f"({','.join(needed)})"
@@ -78,8 +79,3 @@ def saved_yaml(file: str | Path) -> dict[str, Any]:
             "the command again (--config-file and the pairs)"
         )
     return tree
-
-
-def _name(plugin: str) -> str:
-    """Return the name of a plugin's file, or its dotted module."""
-    return plugin.replace("\\", "/").rpartition("/")[2]

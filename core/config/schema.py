@@ -4,12 +4,11 @@ The options of registered classes are the keyword-only arguments of these; see `
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from yacs.config import CfgNode
 
-from softprompt.core.base.errors import UserError, closest
-from softprompt.core.config.values import Value, value_at
+from softprompt.core.base.ranges import Range
+from softprompt.core.config.values import Value
 
 
 @dataclass(frozen=True)
@@ -18,8 +17,9 @@ class Key:
 
     Attributes:
         choices: the values of a key, or of the entries of a tuple; empty: any.
-        least: the smallest number.
-        otherwise: one number below ``least`` that is allowed, with its meaning: (-1, "all").
+        numbers: the range of a number, or of the entries of a tuple of numbers; None: any.
+        lengths: how many entries a tuple has; empty: any number.
+        ascending: the entries of a tuple must not fall.
         hashed: part of the config hash; False: a path or plot, without effect on the results.
         compared: a hyperparameter, by which TensorBoard's HPARAMS tab compares runs.
         later: came after version 0.1. At its default it is left out of saved settings and of the
@@ -30,8 +30,9 @@ class Key:
     default: Value
     meaning: str
     choices: tuple[str, ...] = ()
-    least: float | None = None
-    otherwise: tuple[int, str] | None = None
+    numbers: Range | None = None
+    lengths: tuple[int, ...] = ()
+    ascending: bool = False
     hashed: bool = True
     compared: bool = True
     later: bool = False
@@ -41,10 +42,25 @@ class Key:
         """The name of the default's type, which every value is converted to."""
         return type(self.default).__name__
 
+    @property
+    def takes(self) -> str:
+        """What the values are beyond their type, in words; "": any."""
+        if self.choices:
+            return ", ".join(choice or '""' for choice in self.choices)
+        words = str(self.numbers or "")
+        if self.lengths:
+            counts = " or ".join(str(length) if length else "none" for length in self.lengths)
+            order = ", the smaller first" if self.ascending else ""
+            return f"{counts} numbers{', each ' * bool(words)}{words}{order}"
+        if self.numbers and self.numbers.otherwise:
+            words += f", or {self.numbers.otherwise[0]}"
+        return words
 
+
+SIZE = Range(1, 1_000_000)  # of a batch; far more overflow a tensor's count of numbers
 KEYS = (
     Key("OUTPUT_DIR", "", "folder of the run; empty: a new one below output/", hashed=False),
-    Key("SEED", 1, "seed of every random stream below that has none of its own", least=0),
+    Key("SEED", 1, "seed of every random stream below that has none of its own", numbers=Range(0)),
     Key("USE_CUDA", True, "use the GPU if there is one", compared=False),
     Key(
         "PLUGINS",
@@ -53,8 +69,14 @@ KEYS = (
         compared=False,
     ),
     # Images
-    Key("INPUT.SEED", -1, "seed of the augmentation; -1: SEED", least=-1),
-    Key("INPUT.SIZE", (), "(height, width); empty: the backbone's own"),
+    Key("INPUT.SEED", -1, "seed of the augmentation; -1: SEED", numbers=Range(-1)),
+    Key(
+        "INPUT.SIZE",
+        (),
+        "(height, width); empty: the backbone's own",
+        numbers=Range(1),
+        lengths=(0, 2),
+    ),
     Key(
         "INPUT.INTERPOLATION",
         "",
@@ -67,9 +89,28 @@ KEYS = (
         "augmentation of the training images; normalize applies to the test images, too",
         choices=("random_resized_crop", "random_flip", "normalize"),
     ),
-    Key("INPUT.RRCROP_SCALE", (0.08, 1.0), "share of the picture's area that a random crop keeps"),
-    Key("INPUT.PIXEL_MEAN", (), "means for normalize; empty: the backbone's own"),
-    Key("INPUT.PIXEL_STD", (), "deviations for normalize; empty: the backbone's own"),
+    Key(
+        "INPUT.RRCROP_SCALE",
+        (0.08, 1.0),
+        "share of the picture's area that a random crop keeps",
+        numbers=Range(above=0, most=1),
+        lengths=(2,),
+        ascending=True,
+    ),
+    Key(
+        "INPUT.PIXEL_MEAN",
+        (),
+        "means for normalize; empty: the backbone's own",
+        numbers=Range(0, 1),
+        lengths=(0, 3),
+    ),
+    Key(
+        "INPUT.PIXEL_STD",
+        (),
+        "deviations for normalize; empty: the backbone's own",
+        numbers=Range(1e-6, 1),
+        lengths=(0, 3),
+    ),
     Key(
         "INPUT.BACKEND",
         "pil",
@@ -83,13 +124,15 @@ KEYS = (
         "augmented views of each training picture, with which the epochs take turns; 0: another "
         "one each epoch. Their features without prompts are computed once, but few views augment "
         "less",
-        least=0,
+        numbers=Range(0),
     ),
     Key(
         "INPUT.VALUE_RANGE",
         (),
         "(black, white): the values of a picture with more than 8 bits a pixel that become black "
         "and white; empty: (0, 65535) for whole numbers of 16 bits, and others are refused",
+        numbers=Range(),
+        lengths=(0, 2),
         compared=False,
         later=True,
     ),
@@ -111,13 +154,12 @@ KEYS = (
         compared=False,
         later=True,
     ),
-    Key("DATASET.SEED", -1, "seed of the few-shot draw; -1: SEED", least=-1),
+    Key("DATASET.SEED", -1, "seed of the few-shot draw; -1: SEED", numbers=Range(-1)),
     Key(
         "DATASET.NUM_SHOTS",
         -1,
         "training images per class; -1: all",
-        least=1,
-        otherwise=(-1, "all"),
+        numbers=Range(1, otherwise=(-1, "all")),
     ),
     Key(
         "DATASET.SUBSAMPLE_CLASSES",
@@ -125,23 +167,28 @@ KEYS = (
         "classes to train on: the first half is base",
         choices=("all", "base", "new"),
     ),
-    Key("DATALOADER.SEED", -1, "seed of the order of the training images; -1: SEED", least=-1),
+    Key(
+        "DATALOADER.SEED",
+        -1,
+        "seed of the order of the training images; -1: SEED",
+        numbers=Range(-1),
+    ),
     Key(
         "DATALOADER.NUM_WORKERS",
         0,
         "processes that read images; 0: the main one does",
-        least=0,
+        numbers=Range(0),
         compared=False,
     ),
     Key(
         "DATALOADER.MEMORY",
         1.0,
         "gigabytes of decoded training pictures kept in memory",
-        least=0.0,
+        numbers=Range(0, unbounded=True),
         compared=False,
     ),
-    Key("DATALOADER.TRAIN_X.BATCH_SIZE", 32, "training images per step", least=1),
-    Key("DATALOADER.TEST.BATCH_SIZE", 100, "test images encoded at once", least=1),
+    Key("DATALOADER.TRAIN_X.BATCH_SIZE", 32, "training images per step", numbers=SIZE),
+    Key("DATALOADER.TEST.BATCH_SIZE", 100, "test images encoded at once", numbers=SIZE),
     # CLIP
     Key("MODEL.BACKBONE.NAME", "ViT-B/16", 'name in CoOp or open_clip, or "tiny"'),
     Key(
@@ -168,7 +215,7 @@ KEYS = (
         4.0,
         "gigabytes of activations that each tower may keep for gradients; beyond, it encodes in "
         "chunks and recomputes them",
-        least=0.1,
+        numbers=Range(0.1, unbounded=True),
         compared=False,
     ),
     Key(
@@ -190,7 +237,7 @@ KEYS = (
         "CACHE.LIMIT",
         10.0,
         "gigabytes that CACHE.DIR may take; the least recently used go",
-        least=0.01,
+        numbers=Range(0.01, unbounded=True),
         hashed=False,
     ),
     # Optimization
@@ -200,12 +247,12 @@ KEYS = (
         "optimizer of the prompts; adam has the decay in the gradient, adamw apart from it",
         choices=("sgd", "adam", "adamw"),
     ),
-    Key("OPTIM.LR", 0.002, "learning rate"),
-    Key("OPTIM.MOMENTUM", 0.9, "momentum of SGD"),
-    Key("OPTIM.WEIGHT_DECAY", 5e-4, "weight decay"),
+    Key("OPTIM.LR", 0.002, "learning rate", numbers=Range(above=0)),
+    Key("OPTIM.MOMENTUM", 0.9, "momentum of SGD", numbers=Range(0, below=1)),
+    Key("OPTIM.WEIGHT_DECAY", 5e-4, "weight decay", numbers=Range(0)),
     Key("OPTIM.SGD_NESTEROV", False, "use Nesterov momentum"),
-    Key("OPTIM.ADAM_BETA1", 0.9, "first beta of Adam and AdamW"),
-    Key("OPTIM.ADAM_BETA2", 0.999, "second beta of Adam and AdamW"),
+    Key("OPTIM.ADAM_BETA1", 0.9, "first beta of Adam and AdamW", numbers=Range(0, below=1)),
+    Key("OPTIM.ADAM_BETA2", 0.999, "second beta of Adam and AdamW", numbers=Range(0, below=1)),
     Key(
         "OPTIM.LR_SCHEDULER",
         "cosine",
@@ -213,15 +260,34 @@ KEYS = (
         "published numbers",
         choices=("cosine", "cosine_squared", "constant"),
     ),
-    Key("OPTIM.MAX_EPOCH", 10, "epochs of training", least=1),
-    Key("OPTIM.WARMUP_EPOCH", 1, "epochs at WARMUP_CONS_LR before the schedule starts", least=0),
-    Key("OPTIM.WARMUP_CONS_LR", 1e-5, "learning rate of the warm-up"),
-    Key("TRAIN.PRINT_FREQ", 10, "batches between two progress lines", compared=False),
+    Key("OPTIM.MAX_EPOCH", 10, "epochs of training", numbers=Range(1)),
+    Key(
+        "OPTIM.WARMUP_EPOCH",
+        1,
+        "epochs at WARMUP_CONS_LR before the schedule starts",
+        numbers=Range(0),
+    ),
+    Key("OPTIM.WARMUP_CONS_LR", 1e-5, "learning rate of the warm-up", numbers=Range(0)),
+    Key(
+        "TRAIN.INIT_FROM",
+        "",
+        "start from the prompts of this run, a folder or a prompts.safetensors; empty: the "
+        "learner's own start",
+        compared=False,
+        later=True,
+    ),
+    Key(
+        "TRAIN.PRINT_FREQ",
+        10,
+        "batches between two progress lines; 0: one for each",
+        numbers=Range(0),
+        compared=False,
+    ),
     Key(
         "TRAIN.CHECKPOINT_FREQ",
         0,
         "keep the prompts of every so many epochs; 0: the last",
-        least=0,
+        numbers=Range(0),
         compared=False,
     ),
     Key(
@@ -229,7 +295,7 @@ KEYS = (
         0,
         "also save a checkpoint to resume from after every so many batches of an epoch; 0: only "
         "after each epoch",
-        least=0,
+        numbers=Range(0),
         hashed=False,
         compared=False,
     ),
@@ -253,7 +319,7 @@ KEYS = (
         "TEST.MAX_IMAGES",
         0,
         "evaluate on a class-balanced sample of so many images; 0: all",
-        least=0,
+        numbers=Range(0),
         compared=False,
     ),
     Key(
@@ -278,13 +344,13 @@ KEYS = (
     ),
     # The method
     Key("PROMPT.NAME", "", "a registered prompt learner"),
-    Key("PROMPT.SEED", -1, "seed of the prompts' random start; -1: SEED", least=-1),
+    Key("PROMPT.SEED", -1, "seed of the prompts' random start; -1: SEED", numbers=Range(-1)),
     Key("TRAINER.NAME", "", "a registered trainer"),
     Key(
         "TRAINER.SEED",
         -1,
         "seed of the method's random numbers and of its networks' start; -1: SEED",
-        least=-1,
+        numbers=Range(-1),
     ),
 )
 
@@ -313,30 +379,3 @@ def defaults() -> CfgNode:
             node = node[parent]
         node[leaf] = key.default
     return cfg
-
-
-def check_values(cfg: CfgNode) -> None:
-    """Raise ``UserError`` for the first value that its key does not take.
-
-    Keys that the configuration lacks, as meta-training's does, are skipped.
-    """
-    for key in KEYS:
-        if key.name.split(".")[0] in cfg:
-            _check(key, value_at(cfg, key.name))
-
-
-def _check(key: Key, value: Any) -> None:
-    if key.choices:
-        for one in value if isinstance(value, tuple) else (value,):
-            if one not in key.choices:
-                similar = closest(str(one), key.choices)
-                allowed = ", ".join(key.choices)
-                raise UserError(f"{key.name} is {one!r}{similar}; it takes {allowed}")
-    if key.least is not None and isinstance(value, int | float) and value < key.least:
-        if key.otherwise is None:
-            raise UserError(f"{key.name} is {value}, but must be at least {key.least}")
-        number, word = key.otherwise
-        if value != number:
-            raise UserError(
-                f"{key.name} is {value}; give a number of at least {key.least}, or {number}: {word}"
-            )

@@ -1,15 +1,18 @@
 """One configured value: read it in the type of its key's default."""
 
 import ast
+import re
+from contextlib import suppress
 from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, shown
 
 Value = bool | int | float | str | tuple
 
+_LIST = re.compile(r"[^\s,]+(,[^\s,]+)+")  # words without brackets: a.py,b.py
 _WORDS = {
     str: "text",
     bool: "True or False",
@@ -38,13 +41,14 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
     if wanted is int and isinstance(read, int) and not isinstance(read, bool):
         return read
     if wanted is float and isinstance(read, int | float) and not isinstance(read, bool):
-        return float(read)
+        with suppress(OverflowError):  # a whole number of more than 308 digits
+            return float(read)
     if wanted in (tuple, list):
         if isinstance(read, str) and read:
-            read = (read,)
+            read = read.split(",") if _LIST.fullmatch(read) else (read,)
         if isinstance(read, tuple | list):
             return tuple(read)
-    raise UserError(f"{source}: {key} is {value!r}, but takes {_WORDS.get(wanted, wanted)}")
+    raise UserError(f"{source}: {key} is {shown(value)}, but takes {_WORDS.get(wanted, wanted)}")
 
 
 def value_at(cfg: CfgNode, key: str) -> Any:
@@ -56,13 +60,11 @@ def value_at(cfg: CfgNode, key: str) -> Any:
 
 def _literal(text: str) -> Any:
     """Read text as Python, or as YAML, in which round brackets may replace square ones."""
-    try:
+    with suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        pass
     if text.startswith("(") and text.endswith(")"):
         text = f"[{text[1:-1]}]"
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: 2026-13-01 is no date
         return text

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.files import DiskFull
@@ -27,6 +28,19 @@ def datasets_named(words: Sequence[str]) -> list[str]:
                 f"name one or more of {', '.join(known)}, or all"
             )
     return known if "all" in names else list(dict.fromkeys(names))
+
+
+def check_address(address: str, flag: str) -> None:
+    """Raise ``UserError`` if what looks like an address is none; a file or "" is left alone."""
+    if "://" not in address:
+        return
+    try:
+        parts = urlsplit(address)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port or an IPv6 host
+        fits = False
+    if not fits:
+        raise UserError(f"{flag} {address} is no address such as https://host/file.zip")
 
 
 def own_archive(url: str, sha256: str = "") -> File | None:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from yacs.config import CfgNode
+
 from softprompt.core.base.errors import UserError
 from softprompt.core.data import names
 from softprompt.core.data.dataset import Item
@@ -36,6 +38,30 @@ def of_training(
         warnings.append(
             f"OPTIM.WARMUP_EPOCH is {optim.warmup_epochs} and OPTIM.MAX_EPOCH {optim.epochs}, so "
             f"the whole training has the warm-up's rate, OPTIM.WARMUP_CONS_LR {optim.warmup_lr}"
+        )
+    elif optim.warmup_epochs and optim.warmup_lr > optim.lr:
+        warnings.append(
+            f"OPTIM.WARMUP_CONS_LR, the rate of the warm-up, is {optim.warmup_lr:g}, above "
+            f"OPTIM.LR {optim.lr:g}"
+        )
+    return warnings
+
+
+def of_settings(cfg: CfgNode, count: int) -> list[str]:
+    """Return the warnings of settings for a training on ``count`` pictures."""
+    warnings = []
+    size = cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+    if size > count:
+        warnings.append(
+            f"DATALOADER.TRAIN_X.BATCH_SIZE is {size}, but there are {count} training "
+            "pictures, so each epoch is one step with all of them"
+        )
+    if cfg.TEST.SPLIT == "train":
+        warnings.append("TEST.SPLIT is train, so the prompts are tested on what they learn from")
+    if "normalize" not in cfg.INPUT.TRANSFORMS:
+        warnings.append(
+            "INPUT.TRANSFORMS has no normalize, so the backbone sees pictures unlike those that it "
+            "was trained on"
         )
     return warnings
 

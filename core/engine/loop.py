@@ -97,9 +97,9 @@ def fit(
                 check_tensors(trainer.model.params(), f"after the step {where}", saver.advice)
                 recorder.step(step, terms, lr, epoch=epoch)
                 if (index + 1) % every == 0:
-                    values = " ".join(f"{name} {value:.4f}" for name, value in terms.items())
-                    progress = f"epoch [{epoch + 1}/{epochs}] batch [{index + 1}/{count}]"
-                    recorder.log_progress(step, f"{progress} {values} lr {lr:.4e}")
+                    values = " ".join(f"{name} {value:.3g}" for name, value in terms.items())
+                    progress = f"epoch {epoch + 1}/{epochs} batch {index + 1}/{count}"
+                    recorder.log_progress(step, f"{progress} {values} lr {lr:.3g}")
                 due = bool(save_every) and (index + 1) % save_every == 0
                 if index + 1 < count and (due or end.name):
                     saver.save(recorder, epoch, index + 1)

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +18,7 @@ from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.blame import plugin_error
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, described
 from softprompt.core.base.files import FULL, write_atomically, write_error, writing_to
 from softprompt.core.base.log import log_to_file, logger
 from softprompt.core.base.signals import Terminated
@@ -74,12 +75,13 @@ def open_run(
             handler.close()
 
 
-def _log_end(handler: logging.Handler, error: BaseException) -> None:
-    """Write why a run ends to its file alone; the command prints it on the screen."""
-    told = isinstance(error, UserError | Terminated)
-    said = error if told else plugin_error(error)
-    if said:
-        handler.handle(logging.makeLogRecord({"msg": f"stopped: {said}"}))
+def _log_end(handler: logging.Handler, error: Exception | Terminated) -> None:
+    """Write why a run ends to its file alone; the command prints one line on the screen."""
+    said = str(error)
+    if not isinstance(error, UserError | Terminated):
+        said = f"{plugin_error(error) or described(error)}\n{traceback.format_exc()}"
+    for line in f"stopped: {said}".splitlines():
+        handler.handle(logging.makeLogRecord({"msg": line}))
 
 
 class Recorder:

@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import check_folder
 from softprompt.core.base.log import log_lines, logger
 from softprompt.core.base.meter import Laps, processor_seconds
 from softprompt.core.base.seeding import seed_of
@@ -18,13 +18,14 @@ from softprompt.core.engine.build import build_trainer
 from softprompt.core.engine.contracts import check_prepared
 from softprompt.core.engine.loop import fit
 from softprompt.core.engine.optim import Optim
-from softprompt.core.engine.prompt_file import load_prompts, prompt_header
+from softprompt.core.engine.prompt_file import prompt_header
 from softprompt.core.engine.recorder import open_run
 from softprompt.core.engine.run_folder import check_unfinished, evaluation_folder, run_folder
 from softprompt.core.engine.scoring import evaluate_run
 from softprompt.core.engine.session import Session
 from softprompt.core.engine.shared import Shared
 from softprompt.core.engine.tensorboard_summary import TensorBoardSummary
+from softprompt.core.engine.trained import WarmStart, load_trained, started_from
 
 
 def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -> dict[str, Any]:
@@ -55,11 +56,18 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
     names = session.classnames(trained_on)
     learner = session.learner(names)
     session.check_learner(learner, names, (trained_on, *subsets))
+    start = started_from(folder) if resume else None  # a checkpoint holds what came of it
+    warm = WarmStart(cfg, learner, names) if cfg.TRAIN.INIT_FROM and start is None else None
     model = session.model(learner, trained_on)
     trainer = build_trainer(cfg, model)
     trainer.prepare(Optim.from_config(cfg.OPTIM))
     check_prepared(trainer)
     said = cautions.of_training(items, model.classnames, cfg.DATASET.NUM_SHOTS, trainer.optim)
+    said += cautions.of_settings(cfg, len(items))
+    if warm:
+        warm.check(trainer)
+        trainer.warnings += warm.cautions()
+        start = warm.said
     summary = TensorBoardSummary(folder, cfg.TEST.TENSORBOARD)
 
     with open_run(cfg, folder, partial(check_unfinished, cfg, folder, resume)) as confirm, summary:
@@ -73,6 +81,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             logger.warning(warning)
         if session.views:
             logger.info(f"{session.views} fixed views a picture, each encoded once")
+        if start:
+            logger.info(f"the prompts start from {start}")
         if trainer.note:
             logger.info(f"{cfg.TRAINER.NAME}: {trainer.note}")
         begun = (folder / "checkpoints").is_dir()
@@ -82,7 +92,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             batches,
             folder=folder,
             seed=seed_of(cfg, "TRAINER"),
-            meta=prompt_header(cfg, learner, model.classnames),
+            meta=prompt_header(cfg, learner, model.classnames)
+            | ({"init_from": start} if start else {}),
             print_every=cfg.TRAIN.PRINT_FREQ,
             keep_every=cfg.TRAIN.CHECKPOINT_FREQ,
             save_every=cfg.TRAIN.CHECKPOINT_STEPS,
@@ -101,6 +112,8 @@ def train(cfg: CfgNode, *, resume: bool = False, shared: Shared | None = None) -
             "views": session.views or "another one each epoch",
             "list_sha256": list_sha256(session.few_shot_items, session.dataset.classnames),
         }
+        if start:
+            contents["train"]["init_from"] = start
         if trainer.note:
             contents["train"]["note"] = trainer.note
         contents["seconds"]["train"] = seconds
@@ -141,13 +154,14 @@ def evaluate(
     results.start_measuring()
     began, before = processor_seconds(), shared.meter.shared if shared else 0.0
     run = Path(model_dir).expanduser()
-    saved = _load_prompts(cfg, run, epoch) if model_dir else None
+    saved = load_trained(cfg, run, epoch) if model_dir else None
     trained_on = cfg.DATASET.SUBSAMPLE_CLASSES
     subsets = subsets or (() if saved else cfg.TEST.CLASSES) or (trained_on,)
     own_place = not cfg.OUTPUT_DIR or _same_folder(run, Path(cfg.OUTPUT_DIR).expanduser())
     if saved and own_place:
         parent = run if run.is_dir() else run.parent
         folder = parent / "eval" / f"{cfg.DATASET.NAME}-{'-'.join(subsets)}"
+        check_folder(folder, "the folder of the results (OUTPUT_DIR)")
     else:
         folder = evaluation_folder(cfg)
 
@@ -206,20 +220,3 @@ def _finished(cfg: CfgNode, folder: Path, contents: dict[str, Any]) -> dict[str,
     logger.info(f"{folder} is finished already; its results:")
     log_lines(results.table(contents["results"], contents["harmonic_mean"]))
     return contents
-
-
-def _load_prompts(cfg: CfgNode, run: Path, epoch: int) -> tuple[Path, dict[str, Tensor], dict]:
-    """Return a run's prompt file, its tensors and its header.
-
-    Raises:
-        UserError: there is none, or the configuration has another backbone or learner.
-    """
-    file = checkpoint.find_prompts(run, epoch)
-    tensors, header = load_prompts(file)
-    for key, given, saved in (
-        ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, header["backbone"]["name"]),
-        ("PROMPT.NAME", cfg.PROMPT.NAME.lower(), header["learner"]),
-    ):
-        if given != saved:
-            raise UserError(f"{file} was trained with {key} {saved!r}, not {given!r}")
-    return file, tensors, header

@@ -1,5 +1,6 @@
 """The folder of a run: choose it, check that it is free or holds this very run."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 from yacs.config import CfgNode
 
 from softprompt.core.base.errors import UserError
-from softprompt.core.base.files import write_atomically, writing_to
+from softprompt.core.base.files import check_folder, write_atomically, writing_to
 from softprompt.core.base.leases import acquire, owner
 from softprompt.core.config.load import settings
 from softprompt.core.config.saved import saved_yaml
@@ -37,14 +38,14 @@ def run_folder(cfg: CfgNode, resume: bool) -> Path:
         stem = f"{cfg.DATASET.SUBSAMPLE_CLASSES}-{cfg.DATASET.NUM_SHOTS}shots-seed{cfg.SEED}"
         return new_folder(parent, stem)
     folder = Path(cfg.OUTPUT_DIR).expanduser()
-    check_folder(cfg, folder, resume)
+    check_free(cfg, folder, resume)
     return folder
 
 
-def check_folder(cfg: CfgNode, folder: Path, resume: bool) -> None:
+def check_free(cfg: CfgNode, folder: Path, resume: bool) -> None:
     """Raise ``UserError`` unless a folder is free, or holds this very run, to be resumed."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"OUTPUT_DIR {folder} is a file; give a folder")
+    if not (resume and os.path.isfile(folder / results.FILE)):  # that one is only read
+        check_folder(folder, "OUTPUT_DIR")
     occupied = folder.is_dir() and any(place.name != WRITER for place in folder.iterdir())
     if occupied and not resume:
         raise UserError(
@@ -64,7 +65,7 @@ def check_unfinished(cfg: CfgNode, folder: Path, resume: bool) -> None:
         raise UserError(
             f"{folder} has been finished by another process just now; --resume shows its results"
         )
-    check_folder(cfg, folder, resume)
+    check_free(cfg, folder, resume)
 
 
 @contextmanager
@@ -111,7 +112,12 @@ def sole_writer(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def new_folder(parent: Path, stem: str) -> Path:
-    """Return the first of ``stem-run1``, ``stem-run2`` ... that does not exist yet."""
+    """Return the first of ``stem-run1``, ``stem-run2`` ... that does not exist yet.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    check_folder(parent, "the default folder")
     runs = (parent / f"{stem}-run{number}" for number in range(1, 1_000_000))
     return next(run for run in runs if not run.exists())
 
@@ -123,9 +129,9 @@ def evaluation_folder(cfg: CfgNode) -> Path:
         UserError: it holds another run.
     """
     folder = Path(cfg.OUTPUT_DIR).expanduser()
-    trained = any((folder / name).exists() for name in ("checkpoints", "metrics.jsonl"))
-    finished = (folder / results.FILE).exists()
-    cut_off = (folder / "config.yaml").is_file() and not finished and not trained
+    trained = any(os.path.exists(folder / name) for name in ("checkpoints", "metrics.jsonl"))
+    finished = os.path.exists(folder / results.FILE)
+    cut_off = os.path.isfile(folder / "config.yaml") and not finished and not trained
     return run_folder(cfg, resume=bool(cfg.OUTPUT_DIR) and cut_off)
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import check_folder
 from softprompt.core.base.log import logger
 from softprompt.core.base.registry import place
 from softprompt.core.base.seeding import seed_of
@@ -58,6 +60,8 @@ class Session:
             UserError: the dataset is not on the disk, or there is no such backbone.
         """
         self.cfg = cfg
+        if cfg.CACHE.DIR:
+            check_folder(Path(cfg.CACHE.DIR).expanduser(), "CACHE.DIR")
         several = shared is not None
         shared = shared or Shared()
         self.meter = shared.meter

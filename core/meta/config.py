@@ -10,8 +10,9 @@ from typing import Any
 from yacs.config import CfgNode
 
 from softprompt.core.base.registry import PROMPT_LEARNERS
+from softprompt.core.config.check import check_values
 from softprompt.core.config.load import configure
-from softprompt.core.config.options import option_node
+from softprompt.core.config.options import option_keys, option_node
 from softprompt.core.config.saved import SavedSettings
 from softprompt.core.config.schema import defaults
 from softprompt.core.meta.clusters.cluster import cluster
@@ -52,7 +53,10 @@ def load_meta_config(
     cfg = CfgNode({key: value for key, value in defaults().items() if key in SHARED})
     cfg.META = CfgNode({section: option_node(owner) for section, owner in SECTIONS.items()})
     files = [config_file] if config_file else []
-    return configure(cfg, {"PROMPT": PROMPT_LEARNERS}, files, flags, pairs, saved)
+    loaded = configure(cfg, {"PROMPT": PROMPT_LEARNERS}, files, flags, pairs, saved)
+    for name, owner in SECTIONS.items():
+        check_values(loaded, option_keys(f"META.{name}", owner))
+    return loaded
 
 
 def section(cfg: CfgNode, name: str) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.ranges import Count, CountOrZero, Range
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.config.options import options_of
 from softprompt.core.data.decoding import Decoding
@@ -19,7 +20,7 @@ from softprompt.core.meta.clusters.overlap import evaluated_names, overlap
 from softprompt.core.meta.clusters.page import write_page
 from softprompt.core.meta.pairs.base import Pairs
 from softprompt.core.meta.pairs.sources import open_pairs
-from softprompt.core.meta.tasks import TaskSampler
+from softprompt.core.meta.tasks import KINDS, TaskSampler
 
 LOGGED = 10  # class names of a dataset in a line of the log
 
@@ -43,10 +44,10 @@ def open_corpus(
     *,
     source: str = "drawn",
     root: str = "",
-    max_skipped: float = 0.01,
+    max_skipped: Annotated[float, Range(0, below=1)] = 0.01,
     cache: str = "output/gram",
-    batch_size: int = 100,
-    workers: int = 0,
+    batch_size: Count = 100,
+    workers: CountOrZero = 0,
 ) -> Corpus:
     """Open captioned pictures and prepare them for meta-training.
 
@@ -79,8 +80,8 @@ def prepare(
     transform: Transform,
     folder: Path,
     *,
-    batch_size: int = 100,
-    workers: int = 0,
+    batch_size: Count = 100,
+    workers: CountOrZero = 0,
     evaluated: Sequence[str] = (),
     **options: Any,
 ) -> Corpus:
@@ -127,7 +128,11 @@ def _cached_clusters(file: Path) -> Hierarchy | None:
 
 
 def samplers(
-    hierarchy: Hierarchy, seed: int, *, kind: str = "clustered", same_domain: bool = False
+    hierarchy: Hierarchy,
+    seed: int,
+    *,
+    kind: Annotated[str, KINDS] = "clustered",
+    same_domain: bool = False,
 ) -> tuple[TaskSampler, TaskSampler]:
     """Return the samplers of training tasks and of held-out tasks.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.ranges import Count, CountOrZero, NotNegative, Range
 from softprompt.core.base.signals import Request, Terminated, deferred
 from softprompt.core.engine.optim import cosine
 from softprompt.core.engine.recorder import Recorder, check_finite, check_tensors
@@ -25,18 +27,30 @@ HELP = "a smaller META.INNER.LR, META.OUTER.PROMPT_LR or MODEL.PRECISION fp32 ma
 
 @dataclass(frozen=True, kw_only=True)
 class Outer:
-    """The options of ``META.OUTER``: the outer steps and their two Adam optimizers."""
+    """The options of ``META.OUTER``: the outer steps and their two Adam optimizers.
 
-    steps: int = 10_000
-    tasks: int = 4  # a step
-    prompt_lr: float = 5e-4  # both rates decay to 0 along a cosine
-    regulator_lr: float = 1e-4
-    max_norm: float = 1.0  # of the meta-gradient of the prompts, and of that of the regulator
-    val_freq: int = 250  # steps between two validations, at which the state is saved too
-    val_tasks: int = 200
-    patience: int = 8  # validations without improvement after which training stops; 0: never
-    print_freq: int = 10
-    checkpoint_steps: int = 0  # steps between two further saves of the state; 0: none
+    Args:
+        steps: outer steps at most.
+        tasks: tasks of a step.
+        prompt_lr, regulator_lr: rates, which decay to 0 along a cosine.
+        max_norm: of the meta-gradient of the prompts, and of that of the regulator.
+        val_freq: steps between two validations, at which the state is saved too.
+        val_tasks: held-out tasks of a validation.
+        patience: validations without improvement after which training stops; 0: never.
+        print_freq: steps between two progress lines.
+        checkpoint_steps: steps between two further saves of the state; 0: none.
+    """
+
+    steps: Count = 10_000
+    tasks: Count = 4
+    prompt_lr: NotNegative = 5e-4
+    regulator_lr: NotNegative = 1e-4
+    max_norm: Annotated[float, Range(above=0, unbounded=True)] = 1.0
+    val_freq: Count = 250
+    val_tasks: Count = 200
+    patience: CountOrZero = 8
+    print_freq: Count = 10
+    checkpoint_steps: CountOrZero = 0
 
     def __post_init__(self) -> None:
         counts = ("steps", "tasks", "val_freq", "val_tasks", "print_freq")
@@ -111,8 +125,8 @@ def meta_fit(
             recorder.step(step, outcome._asdict(), lr["learner"])
             progress.step += 1
             if progress.step % outer.print_freq == 0:
-                done = f"step [{progress.step}/{outer.steps}]"
-                recorder.log_progress(step, f"{done} {_line(outcome)} lr {lr['learner']:.2e}")
+                done = f"step {progress.step}/{outer.steps}"
+                recorder.log_progress(step, f"{done} {_line(outcome)} lr {lr['learner']:.3g}")
             validated = progress.step % outer.val_freq == 0 or progress.step == outer.steps
             if validated:
                 _validate(objective, outer, held_out, progress, recorder, advice)
@@ -204,7 +218,8 @@ def _check_finite(outcome: Outcome, step: int, advice: Callable[[], str]) -> Non
 
 
 def _line(outcome: Outcome) -> str:
+    """Return loss, accuracy on queries of the same and of other classes, and gate."""
     return (
-        f"loss {outcome.loss:.4f} same classes {outcome.accuracy_same:.1f}% "
-        f"other classes {outcome.accuracy_other:.1f}% gate {outcome.gate:.3f}"
+        f"loss {outcome.loss:.3g} same {outcome.accuracy_same:.1f}% "
+        f"other {outcome.accuracy_other:.1f}% gate {outcome.gate:.2f}"
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.ranges import CountOrZero, NotNegative, Share
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.gradients import gradients, twice_differentiable
 from softprompt.core.clip.prompted import PromptedCLIP
@@ -45,11 +46,11 @@ class Objective:
         learner: PromptLearner,
         regulator: Regulator,
         *,
-        lr: float = 0.0,
-        steps: int = 1,
+        lr: NotNegative = 0.0,
+        steps: CountOrZero = 1,
         second_order: bool = False,
-        other_weight: float = 0.5,
-        gate_weight: float = 0.0,
+        other_weight: Share = 0.5,
+        gate_weight: NotNegative = 0.0,
     ):
         """Combine prompts and regulator.
 

@@ -1,12 +1,13 @@
 """The regulator: which gradients of a learner it changes, and by which function."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.ranges import Count
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.clip.prompted import example_prompts
 from softprompt.core.meta.forms import FORMS
@@ -64,8 +65,8 @@ class Regulator(nn.Module):
         rows: dict[str, Row],
         dim: int,
         *,
-        form: str = "id_rms",
-        rank: int = 64,
+        form: Annotated[str, tuple(FORMS)] = "id_rms",
+        rank: Count = 64,
         per_layer: bool = False,
     ):
         """Draw the functions' initial weights.

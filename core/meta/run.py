@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 
 from softprompt.core.base import parallel
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.files import check_folder
 from softprompt.core.base.log import logger
 from softprompt.core.base.seeding import seed_of, seeded
 from softprompt.core.clip.activation import activation_of
@@ -51,6 +52,7 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
             state.finish(folder)
         return finished
     outer = Outer(**section(cfg, "OUTER"))
+    check_folder(Path(cfg.META.PAIRS.CACHE).expanduser(), "META.PAIRS.CACHE")
     clip = configured_clip(cfg)
     learner = _learner(cfg, clip)
     with seeded(cfg.SEED, "regulator"):

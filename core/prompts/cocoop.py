@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from softprompt.core.base.ranges import Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import Backbone, PromptLearner, Prompts, context
 
@@ -26,7 +27,7 @@ class CoCoOp(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx: int = 4,
+        n_ctx: Vectors = 4,
         ctx_init: str = "a photo of a",
     ):
         """Create the context vectors and the network.

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.ranges import Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import POSITIONS, Backbone, PromptLearner, Prompts, context
 
@@ -24,10 +26,10 @@ class CoOp(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx: int = 16,
+        n_ctx: Vectors = 16,
         ctx_init: str = "",
         csc: bool = False,
-        class_token_position: str = "end",
+        class_token_position: Annotated[str, POSITIONS] = "end",
     ):
         """Create the context vectors.
 

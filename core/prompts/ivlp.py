@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.ranges import CountOrZero, VectorsOrNone
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     Backbone,
@@ -32,10 +33,10 @@ class IVLP(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx_text: int = 4,
-        n_ctx_vision: int = 4,
-        prompt_depth_text: int = DEPTH,
-        prompt_depth_vision: int = DEPTH,
+        n_ctx_text: VectorsOrNone = 4,
+        n_ctx_vision: VectorsOrNone = 4,
+        prompt_depth_text: CountOrZero = DEPTH,
+        prompt_depth_vision: CountOrZero = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the prompt vectors.

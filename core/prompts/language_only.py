@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from softprompt.core.base.ranges import Count, Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     Backbone,
@@ -25,8 +26,8 @@ class LanguageOnly(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx: int = 4,
-        prompt_depth: int = DEPTH,
+        n_ctx: Vectors = 4,
+        prompt_depth: Count = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the prompt vectors.

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 from torch import Tensor, nn
 
+from softprompt.core.base.ranges import Count, Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     Backbone,
@@ -30,8 +31,8 @@ class MaPLe(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx: int = 2,
-        prompt_depth: int = DEPTH,
+        n_ctx: Vectors = 2,
+        prompt_depth: Count = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the text prompts and the coupling maps.

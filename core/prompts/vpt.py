@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.ranges import Count, Vectors
 from softprompt.core.base.registry import PROMPT_LEARNERS
 from softprompt.core.prompts.base import (
     Backbone,
@@ -29,8 +30,8 @@ class VPT(PromptLearner):
         clip: Backbone,
         classnames: Sequence[str],
         *,
-        n_ctx_vision: int = 8,
-        prompt_depth_vision: int = DEPTH,
+        n_ctx_vision: Vectors = 8,
+        prompt_depth_vision: Count = DEPTH,
         ctx_init: str = "a photo of a",
     ):
         """Create the prompt vectors.

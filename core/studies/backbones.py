@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from open_clip import get_model_config
+from open_clip import get_model_config, list_models
 from tabulate import tabulate
 
-from softprompt.core.base.errors import UserError
+from softprompt.core.base.errors import UserError, closest
 from softprompt.core.base.escape import as_markdown
 from softprompt.core.clip.build import bare_model
-from softprompt.core.clip.hub import open_clip_name
+from softprompt.core.clip.hub import COOP_NAMES, open_clip_name
 from softprompt.core.clip.towers.pick import image_tower, text_tower
 
 NAMES = (
@@ -37,7 +37,18 @@ HEADERS = (
 
 
 def table(names: Sequence[str] = ()) -> str:
-    """Return a Markdown table with a line for each backbone; without names, for all ``NAMES``."""
+    """Return a Markdown table with a line for each backbone; without names, for all ``NAMES``.
+
+    Raises:
+        UserError: there is no backbone of a name.
+    """
+    known = list_models()
+    for name in names:
+        if open_clip_name(name) not in known:
+            raise UserError(
+                f"no backbone named {name!r}{closest(name, [*COOP_NAMES, *known])}; the table "
+                f"reads open_clip's models, also by CoOp's names: {', '.join(COOP_NAMES)}"
+            )
     return tabulate([row(name) for name in names or NAMES], HEADERS, tablefmt="github")
 
 

@@ -105,10 +105,10 @@ def sheets(entries: Entries) -> Iterator[str]:
         for entry in found:
             lines = [f"{component}.NAME {entry.name}, {COMPONENTS[component].kind}: {entry.about}"]
             lines += [entry.paper] * bool(entry.paper) + [entry.place]
-            rows = [[o.name, o.type, repr(o.default), o.meaning] for o in entry.options]
+            rows = [[o.name, o.type, repr(o.default), o.meaning, o.takes] for o in entry.options]
             if rows:
-                heads = ["option", "type", "default", "meaning"]
-                limits = [None, None, None, 60]
+                heads = ["option", "type", "default", "meaning", "takes"]
+                limits = [None, None, None, 60, 24]
                 lines += ["", tabulate(rows, heads, disable_numparse=True, maxcolwidths=limits)]
             yield "\n".join(lines)
 
@@ -137,8 +137,14 @@ def as_json(entries: Entries) -> str:
             entry.name: {
                 **entry._asdict(),
                 "options": [
-                    {"key": o.name, "type": o.type, "default": o.default, "meaning": o.meaning}
-                    for o in entry.options
+                    {
+                        "key": option.name,
+                        "type": option.type,
+                        "default": option.default,
+                        "meaning": option.meaning,
+                        "takes": option.takes,
+                    }
+                    for option in entry.options
                 ],
             }
             for entry in found

@@ -15,7 +15,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.base.plugins import import_built_in, import_plugins
 from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS
 from softprompt.core.base.seeding import seeded
-from softprompt.core.config.load import load_config
+from softprompt.core.config.load import config_hash, load_config
 from softprompt.core.config.saved import SavedSettings
 from softprompt.core.engine import run
 from softprompt.core.engine.predictor import Predictor
@@ -411,3 +411,23 @@ def test_prompts_by_class_serve_the_classes_they_were_trained_on(plugin_file, tm
     assert found["results"]["my_learner under my_trainer"]["base"]["images"] == 6
     with pytest.raises(UserError, match="MyLearner.* differ from class to class"):
         Predictor(tmp_path / "run", classnames=("red", "violet"), trust_plugins=True)
+
+
+def test_a_plugin_is_one_however_its_path_is_written(tmp_path, monkeypatch):
+    """So the hash of a configuration does not depend on where it and its plugins lie."""
+    pairs = ["DATASET.NAME", "shapes", "PROMPT.NAME", "coop", "TRAINER.NAME", "erm"]
+    hashes = set()
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        for name in ("one", "two"):
+            (folder / f"{name}.py").touch()
+        (folder / "x.yaml").write_text("PLUGINS: [one.py, two.py]")
+        monkeypatch.chdir(tmp_path)
+        beside = load_config(str(folder / "x.yaml"), pairs=pairs)
+        assert beside.PLUGINS == (str(folder / "one.py"), str(folder / "two.py"))
+        monkeypatch.chdir(folder)
+        here = load_config("x.yaml", pairs=[*pairs, "PLUGINS", f"./two.py,{folder}/one.py"])
+        assert here.PLUGINS == ("one.py", "two.py")
+        hashes |= {config_hash(beside), config_hash(here)}
+    assert len(hashes) == 1
+    assert hashes != {config_hash(load_config(pairs=pairs))}

@@ -2,10 +2,15 @@
 
 import copy
 import functools
+import io
 import logging
+import ssl
+import urllib.error
+from email.message import Message
 
 import pytest
 import torch
+from huggingface_hub import constants
 from torch import nn
 
 from softprompt.core.base.errors import UserError
@@ -472,6 +477,30 @@ def test_weights_that_cannot_be_fetched_give_one_line(monkeypatch, native):
     with pytest.raises(UserError, match=r"'mine' of native .* fetched \(no route") as error:
         build_clip(native, "mine")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "offline"),
+    [
+        (None, False),
+        (urllib.error.HTTPError("", 403, "", Message(), None), False),
+        (urllib.error.URLError(ssl.SSLError()), False),  # the client may know other certificates
+        (urllib.error.URLError("no such host"), True),
+        (TimeoutError(), True),
+    ],
+)
+def test_offline_the_hubs_client_does_not_try_again_for_a_minute(monkeypatch, answer, offline):
+    def open_(request, timeout):
+        assert timeout <= 5
+        if answer:
+            raise answer
+        return io.BytesIO()
+
+    monkeypatch.setattr("urllib.request.urlopen", open_)
+    before = constants.HF_HUB_OFFLINE
+    with hub.without_retries_offline():
+        assert constants.HF_HUB_OFFLINE == offline
+    assert constants.HF_HUB_OFFLINE == before
 
 
 def test_weights_that_are_fetched_are_loaded(monkeypatch, native, tmp_path):

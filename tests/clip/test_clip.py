@@ -53,6 +53,11 @@ def oracle(clip, name, words, context, deep=()):
     return encode_at_full_length(clip, ids, x, deep, slots)
 
 
+def test_words_that_are_none_are_refused(clip):
+    with pytest.raises(UserError, match="holds no word"):
+        clip.embed_words(" ")
+
+
 def test_sentences_are_open_clips_own(clip, names):
     import open_clip
 

@@ -1,12 +1,17 @@
+import math
 import re
+from typing import Annotated, Literal
 
 import pytest
 import yaml
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.base.plugins import import_built_in
+from softprompt.core.base.ranges import Range
+from softprompt.core.config.check import check_value, check_values
 from softprompt.core.config.load import config_hash, load_config, settings
-from softprompt.core.config.options import options_from
-from softprompt.core.config.schema import KEYS, NOT_HASHED, check_values, defaults
+from softprompt.core.config.options import COMPONENTS, option_keys, options_from
+from softprompt.core.config.schema import KEYS, NOT_HASHED, defaults
 from softprompt.core.config.values import value_at
 from softprompt.core.engine.run_folder import run_folder
 
@@ -159,10 +164,35 @@ def test_a_mistake_on_the_command_line_is_one_line(pairs, says):
     assert "\n" not in str(error.value)
 
 
+# Seven lines that would hold ten million keys.
+LAUGHS = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n} {{{', '.join(f'k{k}: *a{n - 1}' for k in range(10))}}}\n" for n in range(1, 7)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("OPTIM: {LRR: 1}", "a.yaml: there is no option OPTIM.LRR"),
+        ("SEED: 1\nOPTIM:\n  LRR: 1", "a.yaml, line 3: there is no option OPTIM.LRR; did you"),
+        ("OPTIM: {LR: fast}", "line 1: OPTIM.LR is 'fast', but takes a number"),
+        ("OPTIM: 3", "line 1: OPTIM holds options, 3 is none of them"),
+        ("INPUT: [1, 2]", "INPUT holds options, .1, 2. is none of them"),
+        ("OPTIM: {LR: {1: 2}}", "OPTIM.LR is one value, not a node with 1"),
+        ("SEED: null", "SEED is None, but takes a whole number"),
+        ("? [a]\n: 1", "no valid YAML: a key is a list or a mapping.*line 1"),
+        ("? {a: 1}\n: 1", "no valid YAML: a key is a list or a mapping"),
+        ("SEED: 2026-13-45", "no valid YAML: month must be"),
+        ("SEED: " + "[" * 3000, "no valid YAML: it is nested too deeply"),
+        ("OPTIM: &a {LR: 1, MORE: *a}", "no valid YAML: it is nested too deeply, or in itself"),
+        ("TEST: {CLASSES: &a [*a]}", "TEST.CLASSES is "),
+        (LAUGHS, "more than 10,000 keys"),
+        ("\x00\x01", "no valid YAML: unacceptable character"),
+        ("_BASE_: 3", "line 1: _BASE_ is 3, but takes the path of one YAML file"),
+        ("_BASE_: [a.yaml, b.yaml]", "_BASE_ is .'a.yaml', 'b.yaml'., but takes the path of one"),
+        ("_WHEN_: [{DATASET.NAME: [[a]], SET: {SEED: 2}}]", "_WHEN_ holds"),
+        ("_WHEN_: [{DATASET.NUM_SHOTS: 1, SET: {OPTIM: 3, OPTIM.LR: 1}}]", "OPTIM is no one value"),
+        ("PLUGINS: [1]", "line 1: PLUGINS is .1., but takes a list of texts"),
+        ("!!python/object:os.system {}", "no valid YAML"),
         ("SEED: 1\nSEED: 2", "SEED is given twice"),
         ("- 1", "holds list"),
         ("a: [", "no valid YAML"),
@@ -182,13 +212,121 @@ def test_a_mistake_in_a_file_is_one_line(write, text, says):
     assert "\n" not in str(error.value)
 
 
+def test_a_config_that_is_no_text_file_is_one_line(tmp_path):
+    for config_file, says in ((tmp_path, "is a folder"), (tmp_path / "a", "no such config file")):
+        with pytest.raises(UserError, match=says):
+            load(config_file=str(config_file))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x9c")
+    with pytest.raises(UserError, match="binary.yaml is no valid YAML"):
+        load(config_file=str(tmp_path / "binary.yaml"))
+    (tmp_path / "empty.yaml").touch()
+    assert load(config_file=str(tmp_path / "empty.yaml")) == load()
+
+
+# One value outside of each range, and one at its edge.
+@pytest.mark.parametrize(
+    ("key", "wrong", "says", "right"),
+    [
+        ("OPTIM.LR", "-1", "is -1.0, but must be above 0", "1e-9"),
+        ("OPTIM.LR", "0", "must be above 0", "100"),
+        ("OPTIM.LR", "1e300", "beyond single precision's 3.4e", "1"),
+        ("DATALOADER.TRAIN_X.BATCH_SIZE", "9999999", "at most 1,000,000", "1000000"),
+        ("PROMPT.VPT.N_CTX_VISION", "1001", "at least 1 and at most 1,000", "1000"),
+        ("OPTIM.LR", ".inf", "is inf, but must be a finite number", "1"),
+        ("OPTIM.LR", "1e999", "is inf, but must be a finite number", "1"),
+        ("OPTIM.LR", ".nan", "is nan, but must be a finite number", "1"),
+        ("OPTIM.LR", "1" * 400, "but takes a number", "1"),
+        ("OPTIM.WEIGHT_DECAY", "-1", "must be at least 0", "0"),
+        ("OPTIM.MOMENTUM", "7", "must be at least 0 and below 1", "0"),
+        ("OPTIM.MOMENTUM", "1", "below 1", "0.999"),
+        ("OPTIM.ADAM_BETA1", "1", "below 1", "0"),
+        ("OPTIM.WARMUP_CONS_LR", "-1e-5", "at least 0", "0"),
+        ("OPTIM.MAX_EPOCH", "1" * 400, "but must be at most 9223372036854775807", "1"),
+        ("DATASET.ROOT", "a\0b", "with a character that no text has", "a"),
+        ("OPTIM.MAX_EPOCH", "1" * 5000, "but takes a whole number", "1"),
+        ("INPUT.RRCROP_SCALE", "(0.9, 0.1)", "the smaller first", "(0.1, 0.1)"),
+        ("INPUT.RRCROP_SCALE", "(0.5,)", "takes 2 numbers, each above 0 and at most 1", "(0.1, 1)"),
+        ("INPUT.RRCROP_SCALE", "('a', 'b')", "takes 2 numbers", "(0.1, 1)"),
+        ("INPUT.RRCROP_SCALE", "(0, 1)", "each above 0", "(0.1, 1)"),
+        ("INPUT.RRCROP_SCALE", "(0.5, .nan)", "takes 2 numbers", "(0.1, 1)"),
+        ("INPUT.RRCROP_SCALE", "((0.1, 1), 1)", "takes 2 numbers", "(0.1, 1)"),
+        ("INPUT.SIZE", "(224,)", "takes none or 2 numbers", "()"),
+        ("INPUT.SIZE", "(a, b)", "takes none or 2 numbers", "(224, 224)"),
+        ("INPUT.PIXEL_MEAN", "(123.7, 116.3, 103.5)", "at least 0 and at most 1", "(0, 0, 0)"),
+        ("INPUT.PIXEL_STD", "(0, 1, 1)", "at least 1e-06", "(1, 1, 1)"),
+        ("DATALOADER.MEMORY", "-1", "at least 0", ".inf"),
+        ("TRAIN.PRINT_FREQ", "-1", "at least 0", "0"),
+        ("TEST.CLASSES", "(base, 3)", "TEST.CLASSES is 3; it takes all, base", "base,new"),
+        ("PROMPT.IVLP.N_CTX_TEXT", "-1", "at least 0", "0"),
+        ("PROMPT.COOP.N_CTX", "0", "at least 1", "1"),
+        ("PROMPT.COOP.CLASS_TOKEN_POSITION", "start", "it takes end, middle, front", "front"),
+        ("TRAINER.PROMETAR.MIXUP_ALPHA", "0", "above 0", "0.1"),
+        ("TRAINER.PROMETAR.ADAPT_LR", ".nan", "a finite number", "0"),
+        ("TRAINER.PROGRAD.TEMPERATURE", "0", "above 0", "0.1"),
+        ("TRAINER.PROMPTSRC.GPA_STD", "0", "above 0", "0.1"),
+    ],
+)
+def test_every_range_is_checked_at_its_edges(key, wrong, says, right):
+    component, name = key.split(".")[:2]
+    chosen = [f"{component}.NAME", name] if component in ("PROMPT", "TRAINER") else []
+    with pytest.raises(UserError, match=f"{key} is .*{says}|{says}") as error:
+        load(*chosen, key, wrong)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+    load(*chosen, key, right)
+
+
+def test_values_that_exclude_one_another_are_refused():
+    with pytest.raises(UserError, match="SGD_NESTEROV is True, but needs an OPTIM.MOMENTUM"):
+        load("OPTIM.SGD_NESTEROV", "True", "OPTIM.MOMENTUM", "0")
+    with pytest.raises(UserError, match="OPTIM is no one value"):
+        load("OPTIM", "1", "OPTIM.LR", "1")
+
+
+def test_every_number_refuses_what_is_none_and_has_a_range():
+    import_built_in()
+    options = [
+        key
+        for component, registry in COMPONENTS.items()
+        for name in registry.names()
+        for key in option_keys(f"{component}.{name}", registry[name])
+    ]
+    numbers = [key for key in (*KEYS, *options) if key.type in ("int", "float")]
+    assert {key.name for key in numbers if key.numbers is None} == {"TRAINER.promptsrc.GPA_MEAN"}
+    for key in numbers:
+        check_value(key, key.default)
+        with pytest.raises(UserError, match="finite"):
+            check_value(key, math.nan)
+
+
+def test_a_plugins_annotations_are_its_ranges():
+    def owner(
+        *,
+        share: Annotated[float, Range(0, 1)] = 0.5,
+        kind: Literal["a", "b"] = "a",
+        sizes: tuple = (1, 2),
+        limit: float = math.inf,
+        odd: "Unknown" = 1,  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+    ): ...
+
+    for key in option_keys("X", owner):  # one that cannot be evaluated does no harm to the others
+        check_value(key, key.default)
+    keys = {key.name: key for key in option_keys("X", owner)}
+    assert keys["X.SHARE"].takes == "at least 0 and at most 1"
+    assert keys["X.KIND"].choices == ("a", "b")
+    check_value(keys["X.LIMIT"], math.inf)
+    check_value(keys["X.SIZES"], ("a", 2))
+    with pytest.raises(UserError, match="finite"):
+        check_value(keys["X.SIZES"], (math.nan,))
+
+
 def test_each_key_has_one_row_with_a_meaning_and_a_valid_default():
     names = [key.name for key in KEYS]
     assert len(set(names)) == len(names)
     for key in KEYS:
         assert len(key.meaning) > 5
         assert value_at(defaults(), key.name) == key.default
-    check_values(defaults())
+    check_values(defaults(), KEYS)
     assert {"OUTPUT_DIR", "DATASET.ROOT", "CACHE.DIR", "TEST.TENSORBOARD"} <= set(NOT_HASHED)
 
 

@@ -185,7 +185,7 @@ def test_tool_prints_the_lists(main, capsys):
     ("split", "shots", "message"),
     [
         ("/nowhere/split.json", "1", "no split file /nowhere/split.json"),
-        (__file__, "0", "--shots 0"),
+        (__file__, "0", "argument --shots: 0 is less than 1"),
     ],
 )
 def test_tool_ends_in_one_line(main, capsys, split, shots, message):

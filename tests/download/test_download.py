@@ -765,7 +765,12 @@ def test_sun397_s_split_is_made_from_its_official_lists(server, tool, tmp_path, 
         (("eurosat", "--url", "/no/such.zip"), "--url /no/such.zip is neither an address nor"),
         (("eurosat", "--sha256", "00"), "--sha256 belongs to --url"),
         (("eurosat", "--quick"), "belong to --check"),
-        (("eurosat", "--check", "--jobs", "-1"), "there is no such folder"),
+        (("eurosat", "--check", "--jobs", "-1"), "argument --jobs: -1 is less than 0"),
+        (("eurosat", "--url", "http://[::1"), "--url http://[::1 is no address such as https"),
+        (("eurosat", "--url", "http://host:port/a.zip"), "is no address such as https"),
+        (("eurosat", "--mirror", "ftp://host"), "--mirror ftp://host is no address such as https"),
+        (("--list", "--check"), "--check would do nothing beside --list"),
+        (("eurosat", "--check", "--url", "a"), "--url would do nothing beside --check"),
     ],
 )
 def test_mistakes_are_one_line(mistake, arguments, message):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.config.load import load_config
+from softprompt.core.config.schema import defaults
 from softprompt.core.data.dataset import Item
 from softprompt.core.engine import cautions
 from softprompt.core.engine.optim import Optim
@@ -41,6 +42,21 @@ def test_a_training_that_only_warms_up(warmup, said):
     warnings = cautions.of_training(ITEMS, NAMES, 0, optim)
     assert bool(warnings) == said
     assert not said or "OPTIM.WARMUP_CONS_LR 1e-05" in warnings[0]
+
+
+def test_a_warm_up_above_the_rate_itself():
+    (warning,) = cautions.of_training(ITEMS, NAMES, 0, OPTIM.with_(warmup_lr=1.0))
+    assert "the warm-up, is 1, above OPTIM.LR 0.002" in warning
+
+
+def test_settings_that_do_not_fit_the_pictures():
+    cfg = defaults()
+    assert cautions.of_settings(cfg, 32) == []
+    cfg.INPUT.TRANSFORMS, cfg.TEST.SPLIT = ("random_flip",), "train"
+    larger, same, unlike = cautions.of_settings(cfg, 31)
+    assert "TRAIN_X.BATCH_SIZE is 32, but there are 31 training pictures" in larger
+    assert "tested on what they learn from" in same
+    assert "INPUT.TRANSFORMS has no normalize" in unlike
 
 
 def test_another_split_than_the_one_trained_on(tmp_path):

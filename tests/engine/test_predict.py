@@ -146,6 +146,7 @@ def test_settings_can_be_changed(trained, pictures, predict):
     run = trained("coop")
     change = ["--set", "INPUT.INTERPOLATION", "nearest", "DATALOADER.TEST.BATCH_SIZE", 2]
     assert len(predict(run, "photos", *change)[1]) == 3
+    assert len(predict(run, "photos", *change[1:])[1]) == 3  # as for every other tool
     code, _, errors = predict(run, "photos", "--set", "INPUT.SIZ", "3")
     assert code == 2 and "INPUT.SIZ" in errors
 
@@ -165,7 +166,7 @@ def test_the_table(trained, pictures, capsys):
         (["photos", "photos"], "no prompts in photos"),
         (["RUN", "empty"], "empty matches no picture"),
         (["RUN", "photos/*.gif"], "photos/*.gif matches no picture"),
-        (["RUN", "photos", "--top", "0"], "--top is 0"),
+        (["RUN", "photos", "--top", "0"], "argument --top: 0 is less than 1"),
         (["RUN", "photos", "--classes", "dog"], "'dog' is one class"),
         (["RUN", "photos", "--classes", "dog", " "], "one of the class names is empty"),
         (["photos/notes.txt", "photos"], "cannot be read as a prompt file"),

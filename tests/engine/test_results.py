@@ -8,7 +8,7 @@ from softprompt.core.base.errors import UserError
 from softprompt.core.config.load import load_config
 from softprompt.core.config.saved import SavedSettings
 from softprompt.core.engine import results
-from softprompt.core.engine.run_folder import check_folder
+from softprompt.core.engine.run_folder import check_free
 
 GOOD = {
     "format": 1,
@@ -66,13 +66,13 @@ def test_a_damaged_config_of_a_run_is_one_line(kind, root, tmp_path):
     cfg = load_config(str(root / "configs/coop/tiny.yaml"))
     for read in (
         lambda: load_config(saved=SavedSettings(file)),
-        lambda: check_folder(cfg, tmp_path, resume=True),
+        lambda: check_free(cfg, tmp_path, resume=True),
     ):
         with pytest.raises(UserError, match=says) as raised:
             read()
         assert str(file) in str(raised.value) and "\n" not in str(raised.value)
     file.unlink()
-    check_folder(cfg, tmp_path, resume=True)  # as the line advises
+    check_free(cfg, tmp_path, resume=True)  # as the line advises
 
 
 def test_checkpoints_within_an_epoch_change_no_hash(root):

@@ -11,6 +11,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
+
+from softprompt.core.base.errors import UserError
+from softprompt.core.clip.prompted import PromptedCLIP
+from softprompt.core.config.load import load_config
+from softprompt.core.engine.build import build_learner
+from softprompt.core.engine.prompt_file import prompt_header
+from softprompt.core.engine.trained import WarmStart
+from softprompt.core.engine.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "train.py"
@@ -241,6 +250,16 @@ def test_resuming_another_run_is_refused(mistake, trained):
         (["MODEL.BACKBONE.NAME", "ViT-B/17"], "no backbone named 'ViT-B/17'; did you mean"),
         (["PROMPT.IVLP.PROMPT_DEPTH_TEXT", "7"], "PROMPT_DEPTH_TEXT is 7"),
         (["--eval-only"], "--eval-only needs --model-dir RUN"),
+        (["--eval-only", "--load-epoch", "1"], "--load-epoch N needs --model-dir RUN"),
+        (["--eval-only", "--resume"], "--resume would do nothing beside --eval-only"),
+        (["--eval-only", "--init-from", "x"], "--init-from would do nothing beside --eval-only"),
+        (["--model-dir", "x"], "--model-dir belongs to --eval-only; to train on"),
+        (["--load-epoch", "1"], "--load-epoch belongs to --eval-only; to train on"),
+        (["--resume", "a", "--output-dir", "b"], "so --output-dir b would do nothing"),
+        (["--init-from", "nowhere"], "/nowhere': there is no such run to start from"),
+        (["--output-dir", "/dev/null/x"], "OUTPUT_DIR /dev/null/x lies below /dev/null"),
+        (["CACHE.DIR", "/dev/null"], "CACHE.DIR /dev/null is a file"),
+        (["--seeds", "-1"], "argument --seed: -1 is less than 0"),
         (["--eval-only", "--model-dir", "nowhere"], "no prompts in nowhere"),
         (["--resume"], "--resume needs the folder of the run"),
         (["INPUT.TRANSFORMS", "(cutout,)"], "INPUT.TRANSFORMS is 'cutout'; it takes"),
@@ -251,6 +270,113 @@ def test_a_mistake_is_one_line_and_writes_nothing(arguments, says, mistake, tmp_
     said = mistake(*config("ivlp"), *RANDOM, *QUICK, *arguments)
     assert says in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "nothing says what to train: give --config-file FILE, such as python tools/train.py"),
+        (["--eval-only"], "--eval-only needs the run to evaluate, --model-dir RUN"),
+        (["--eval-only", "--model-dir", "/nope"], "--model-dir /nope: there is no such run"),
+        (["--resume", "/nope"], "--resume /nope: there is no such run"),
+        (["--resume"], "--resume needs the folder of the run: --resume RUN"),
+        (["--resume", "--output-dir", "."], "--resume . holds no config.yaml, so say what it is"),
+        (["DATASET.NAME", "shapes"], "nothing says what to train"),
+    ],
+)
+def test_a_command_that_says_too_little_says_what_is_missing(arguments, says, mistake):
+    assert says in mistake(*arguments)
+
+
+def test_the_settings_are_printed_and_nothing_is_written(run, capsys, tmp_path):
+    assert run(*config("maple"), "OPTIM.LR", "7", "--print-config") == 0
+    (tmp_path / "again.yaml").write_text(printed := capsys.readouterr().out)
+    assert "LR: 7.0" in printed
+    assert run("--config-file", "again.yaml", "--print-config") == 0
+    assert capsys.readouterr().out == printed
+    assert [place.name for place in tmp_path.iterdir()] == ["again.yaml"]
+
+
+def test_a_training_starts_from_the_prompts_of_another_one(run, mistake, trained, tmp_path, capsys):
+    """The first step equals that of prompts set by hand; a resumed run says the same."""
+    start = trained("coop")
+    few = [*config("coop"), *RANDOM, *QUICK, "--init-from", start]
+    assert run(*few, "--output-dir", "warm") == 0
+    warm = tmp_path / "warm"
+    said = results(warm)["train"]["init_from"]
+    assert said.startswith(f"{start}/checkpoints/epoch-2/prompts.safetensors, epoch 2, sha256 ")
+    assert f"the prompts start from {said}" in (warm / "log.txt").read_text()
+    first, cold = (
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["ce"]
+        for folder in (warm, start)
+    )
+    assert first != cold
+    assert f"INIT_FROM: {start}" in (warm / "config.yaml").read_text()
+    assert results(warm)["config_hash"] != results(start)["config_hash"]
+
+    for change, says in (
+        (["PROMPT.NAME", "ivlp"], "was trained with PROMPT.NAME 'coop', not 'ivlp'"),
+        (["PROMPT.COOP.N_CTX", "3"], "holds context of shape"),
+        (["PROMPT.COOP.CSC", "True", "TEST.CLASSES", "base"], "holds context of shape"),
+    ):
+        assert says in mistake(*few, "--output-dir", "none", *change)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_resumed_training_knows_what_it_started_from(run, trained, tmp_path, monkeypatch):
+    """It needs the other run no more, which may be gone."""
+    few = [*config("coop"), *RANDOM, *QUICK, "--init-from", trained("coop")]
+    with monkeypatch.context() as patch:
+        patch.setattr("softprompt.core.engine.checkpoint.finish", lambda *_: None)
+        assert run(*few, "--output-dir", "warm") == 0
+    warm = tmp_path / "warm"
+    before = results(warm)
+    (warm / "results.json").unlink()
+    shutil.rmtree(tmp_path / "run")
+    assert run("--resume", "warm") == 0
+    assert results(warm)["train"] == before["train"]
+    assert results(warm)["results"] == before["results"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, None),
+        ({"classnames": ["a", "b"]}, None),
+        ({"template": "a photo of {}"}, "the template 'a photo of {}', not 'X X X X {}.'"),
+        ({"backbone": {"name": "tiny", "weights": "mine"}}, "the weights 'mine', not 'random'"),
+    ],
+)
+def test_a_start_that_fits_by_its_shapes_alone_is_said(change, says, clip, tmp_path):
+    cfg = load_config(pairs=[*COOP, "TRAIN.INIT_FROM", str(tmp_path / "prompts.safetensors")])
+    other, learner = (build_learner(cfg, clip, ("cat", "dog")) for _ in range(2))
+    other.context.data += 1
+    header = prompt_header(cfg, other, ("cat", "dog")) | {"epoch": 3, **change}
+    save_file(other.state_dict(), cfg.TRAIN.INIT_FROM, {"softprompt": json.dumps(header)})
+    warm = WarmStart(cfg, learner, ("cat", "dog"))
+    assert learner.context.equal(other.context)
+    (said,) = warm.cautions() or [None]
+    assert said is None if says is None else says in said
+    trainer = Trainer(PromptedCLIP(clip, learner, ("cat", "dog")))
+    warm.check(trainer)
+    learner.context.data += 1
+    with pytest.raises(UserError, match="Trainer sets the prompts' start itself"):
+        warm.check(trainer)
+
+
+COOP = ["DATASET.NAME", "shapes", "PROMPT.NAME", "coop", "PROMPT.COOP.N_CTX", "4"]
+COOP += ["MODEL.BACKBONE.NAME", "tiny", *RANDOM, "TRAINER.NAME", "erm"]
+
+
+def test_prompts_of_other_classes_are_no_start(clip, tmp_path):
+    pairs = [*COOP, "PROMPT.COOP.CSC", "True"]
+    cfg = load_config(pairs=[*pairs, "TRAIN.INIT_FROM", str(tmp_path / "prompts.safetensors")])
+    learner = build_learner(cfg, clip, ("cat", "dog"))
+    header = prompt_header(cfg, learner, ("cat", "cow")) | {"epoch": 3}
+    save_file(learner.state_dict(), cfg.TRAIN.INIT_FROM, {"softprompt": json.dumps(header)})
+    with pytest.raises(UserError, match="prompts for each of its 2 classes, which are not the 2"):
+        WarmStart(cfg, learner, ("cat", "dog"))
+    WarmStart(cfg, learner, ("cat", "cow"))
 
 
 @pytest.mark.parametrize("size", ["vit_b16"])

@@ -206,7 +206,7 @@ def test_runs_of_different_settings_make_no_table(
         (["--learners", "cop"], "no prompt learner named 'cop'; did you mean 'coop'?"),
         (["--trainers", "emr"], "no trainer named 'emr'; did you mean 'erm'?"),
         (["--jobs", "0"], "--jobs is 0"),
-        (["--seeds", "-1"], "SEED is -1"),
+        (["--seeds", "-1"], "argument --seeds: -1 is less than 0"),
         (["SEED", "2"], "SEED is what the matrix varies"),
         (["OPTIM.LRR", "2"], "no option OPTIM.LRR; did you mean 'LR'?"),
         (["OPTIM.LR"], "'OPTIM.LR' is left over"),

@@ -2,12 +2,13 @@
 
 import random
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.log import logger
+from softprompt.core.base.ranges import CountOrZero, Range
 from softprompt.core.base.seeding import derive
 from softprompt.core.clip.frozen import FrozenCLIP
 from softprompt.core.meta.clusters.features import PairFeatures, hash_of
@@ -22,6 +23,7 @@ from softprompt.core.meta.clusters.hierarchy import (
     size_candidates,
     topics_needed,
 )
+from softprompt.core.meta.clusters.kmeans import LIBRARIES
 from softprompt.core.meta.clusters.levels import Points, topics_of, usable_pairs
 from softprompt.core.meta.clusters.names import KINDS, Namer
 from softprompt.core.meta.tasks import TaskSampler
@@ -34,17 +36,17 @@ def cluster(
     clip: FrozenCLIP,
     source: str,
     *,
-    topics: int = 0,
-    classes: int = 0,
-    domains: int = 0,
-    ways: int = 0,
-    shots: int = 0,
-    queries: int = 0,
-    kept: float = 0.8,
-    held_out: float = 0.1,
-    names: str = "phrase",
-    kmeans: str = "sklearn",
-    seed: int = 1,
+    topics: CountOrZero = 0,
+    classes: CountOrZero = 0,
+    domains: CountOrZero = 0,
+    ways: CountOrZero = 0,
+    shots: CountOrZero = 0,
+    queries: CountOrZero = 0,
+    kept: Annotated[float, Range(above=0, most=1)] = 0.8,
+    held_out: Annotated[float, Range(above=0, most=1)] = 0.1,
+    names: Annotated[str, KINDS] = "phrase",
+    kmeans: Annotated[str, LIBRARIES] = "sklearn",
+    seed: CountOrZero = 1,
 ) -> Hierarchy:
     """Return topics of named classes in visual domains, with some topics held out.
 
@@ -59,6 +61,7 @@ def cluster(
         held_out: the share of topics, at least one, for meta-validation.
         names: classes are named by a "phrase" of their captions or by the "medoid" caption.
         kmeans: the library, "sklearn" or "faiss".
+        seed: of the clustering and of the choice of held-out topics.
 
     Raises:
         UserError: an option is out of range, or there are too few pairs for any task.
