@@ -351,7 +351,7 @@ def test_a_start_that_fits_by_its_shapes_alone_is_said(change, says, clip, tmp_p
     cfg = load_config(pairs=[*COOP, "TRAIN.INIT_FROM", str(tmp_path / "prompts.safetensors")])
     other, learner = (build_learner(cfg, clip, ("cat", "dog")) for _ in range(2))
     other.context.data += 1
-    header = prompt_header(cfg, other, ("cat", "dog")) | {"epoch": 3, **change}
+    header = prompt_header(cfg, other, ("cat", "dog")) | {"format": 1, "epoch": 3, **change}
     save_file(other.state_dict(), cfg.TRAIN.INIT_FROM, {"softprompt": json.dumps(header)})
     warm = WarmStart(cfg, learner, ("cat", "dog"))
     assert learner.context.equal(other.context)
@@ -372,7 +372,7 @@ def test_prompts_of_other_classes_are_no_start(clip, tmp_path):
     pairs = [*COOP, "PROMPT.COOP.CSC", "True"]
     cfg = load_config(pairs=[*pairs, "TRAIN.INIT_FROM", str(tmp_path / "prompts.safetensors")])
     learner = build_learner(cfg, clip, ("cat", "dog"))
-    header = prompt_header(cfg, learner, ("cat", "cow")) | {"epoch": 3}
+    header = prompt_header(cfg, learner, ("cat", "cow")) | {"format": 1, "epoch": 3}
     save_file(learner.state_dict(), cfg.TRAIN.INIT_FROM, {"softprompt": json.dumps(header)})
     with pytest.raises(UserError, match="prompts for each of its 2 classes, which are not the 2"):
         WarmStart(cfg, learner, ("cat", "dog"))

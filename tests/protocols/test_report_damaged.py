@@ -113,5 +113,5 @@ def test_a_file_that_the_report_goes_to_keeps_what_it_holds(folder, tmp_path, ca
     (tmp_path / "file").write_text("kept")
     assert main([str(tmp_path / "out"), "--output", str(tmp_path / "file" / "report")]) == 2
     error = capsys.readouterr().err
-    assert "which is a file; give a folder" in error and error.count("\n") == 1
+    assert "is a file; give a folder" in error and error.count("\n") == 1
     assert (tmp_path / "file").read_text() == "kept"
