@@ -1,6 +1,7 @@
 """What the command-line tools share: how they end, and KEY VALUE pairs among their arguments."""
 
 import argparse
+import errno
 import functools
 import itertools
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from softprompt.core.base.blame import blaming_plugins
-from softprompt.core.base.errors import UserError, described
+from softprompt.core.base.errors import UserError, described, shown
 from softprompt.core.base.files import FULL, write_error
 from softprompt.core.base.say import complain, print_anything
 from softprompt.core.base.signals import EXIT_CODE, Terminated, ending_in_order
@@ -22,6 +23,7 @@ Main = Callable[[list[str]], int]
 KEY = re.compile(r"PLUGINS|USE_CUDA|SEED|OUTPUT_DIR|[A-Z]+(\.[A-Z0-9_]+)+")
 
 DEBUG = "SOFTPROMPT_DEBUG"  # environment variable: print tracebacks
+UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # errors of a path that someone has typed
 TRUST = "import the code that a run's own settings name in PLUGINS"  # help of --trust-plugins
 
 
@@ -67,6 +69,10 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
                     place = error.filename or "a file"
                     complain(f"error: {write_error(error, place, 'run the same command again')}")
                     _drop_output()
+                    return 2
+                if isinstance(error, OSError) and error.errno in UNUSABLE:
+                    named = shown(str(error.filename))
+                    complain(f"error: no file can be called {named}: {error.strerror}")
                     return 2
                 hint = "" if debug else "; --debug shows the traceback"
                 complain(f"error: {described(error)}{hint}")

@@ -40,10 +40,12 @@ class Registry:
         if not isinstance(name, str):
             raise TypeError(f"write @register('name') for a {self.kind}, not @register alone")
         key = normalized(name)
-        if not key:
-            raise UserError(f"a {self.kind} is registered under the empty name {name!r}")
 
         def enter(cls: Class) -> Class:
+            if not key:
+                raise UserError(
+                    f"a {self.kind} is registered under the empty name {name!r}: {place(cls)}"
+                )
             if not isinstance(cls, type):
                 raise UserError(
                     f"what is registered as the {self.kind} {key!r} is no class, but {cls!r}; put "

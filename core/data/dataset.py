@@ -142,10 +142,16 @@ def check_splits(dataset: Dataset, splits: Splits) -> Splits:
     """Return what ``splits()`` of a dataset returned, if it is of that form; "val" may be missing.
 
     Raises:
-        UserError: it is none, or an item has no label of a class.
+        UserError: it is none, an item has no label of a class, or a class has no name.
     """
     source, count = f"{place(type(dataset))}: splits()", len(dataset.classnames)
     form = "lists of Item(path, label) by 'train', 'val' and 'test'"
+    for label, name in enumerate(dataset.classnames):
+        if not str(name).strip():
+            raise UserError(
+                f"class {label} of {type(dataset).__name__} has the empty name {name!r}; sentences "
+                "need a word for it (rename its folder, or give DATASET.NAMES_FILE)"
+            )
     if not isinstance(splits, dict):
         raise UserError(f"{source} returned {type(splits).__name__}; it returns {form}")
     lacking = [split for split in ("train", "test") if split not in splits]

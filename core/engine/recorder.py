@@ -52,8 +52,8 @@ def open_run(
     with sole_writer(folder) as confirm:
         check()
         with writing_to(folder, THEN):
+            handler = log_to_file(folder)  # first: it can fail, and the old settings stay then
             write_config(cfg, folder)
-            handler = log_to_file(folder)
         level = logger.level
         if level == logging.NOTSET:  # a program that calls this need not have set up any logging
             logger.setLevel(logging.INFO)
