@@ -1,4 +1,4 @@
-.PHONY: quality style types test slow docs
+.PHONY: quality style types test slow campaign docs
 
 export OMP_NUM_THREADS ?= 1
 
@@ -18,6 +18,9 @@ test:
 
 slow:
 	python -m pytest -m slow
+
+campaign:
+	python -m pytest -n auto --dist loadfile tests/campaign
 
 docs:
 	mkdocs build --strict

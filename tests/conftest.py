@@ -25,6 +25,13 @@ def pytest_configure(config):
     import_built_in()
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leave the campaign out unless it is named: it takes many minutes."""
+    campaign = ROOT / "tests" / "campaign"
+    asked = any("campaign" in str(word) for word in config.invocation_params.args)
+    return True if collection_path == campaign and not asked else None
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a GPU, and torch sees none")

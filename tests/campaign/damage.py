@@ -53,7 +53,9 @@ def apply(file: Path, damage: tuple) -> None:
     elif kind == "twice":
         file.write_bytes(content[:at] + content)
     elif file.suffix in (".json", ".jsonl") and kind in ("key", "value", "future"):
-        lines = [json.loads(line) for line in content.decode().splitlines() if file.suffix != ".json"]
+        lines = [
+            json.loads(line) for line in content.decode().splitlines() if file.suffix != ".json"
+        ]
         tree = lines or json.loads(content)
         _change(tree, kind, where, what)
         texts = [json.dumps(one) for one in (tree if lines else [tree])]

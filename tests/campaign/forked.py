@@ -45,6 +45,8 @@ def warm_up() -> None:
     """Import what the commands import, so that their forks need not."""
     import open_clip  # noqa: F401
     import PIL.Image
+    import sklearn.cluster
+    import sklearn.feature_extraction.text  # noqa: F401
     import torch
     import torch.utils.tensorboard  # noqa: F401
 

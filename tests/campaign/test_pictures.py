@@ -175,7 +175,9 @@ def test_things_with_the_name_of_a_picture(campaign: Campaign):
         elif kind == "folder":
             odd.mkdir()
         else:
-            odd.symlink_to({"device": "/dev/zero", "broken": "nowhere.png", "loop": "odd.png"}[kind])
+            odd.symlink_to(
+                {"device": "/dev/zero", "broken": "nowhere.png", "loop": "odd.png"}[kind]
+            )
         outcome = run("train", *FOLDER, cwd=folder, timeout=30)
         judge(outcome)
         if kind == "pipe":

@@ -10,13 +10,17 @@ from oracle import judge, listing, refused, unchanged
 from test_settings import judge_training
 
 KIND = "configuration files"
-CONFIG = (ROOT / "configs/coop/tiny.yaml").read_text().replace("../base", str(ROOT / "configs/base"))
+CONFIG = (
+    (ROOT / "configs/coop/tiny.yaml").read_text().replace("../base", str(ROOT / "configs/base"))
+)
 REST = TRAIN[2:]
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(NASTY) | st.dates()
 )
-NODES = "DATASET PROMPT TRAINER OPTIM INPUT MODEL TEST _BASE_ SEED PLUGINS DATALOADER NAME COOP".split()
+NODES = (
+    "DATASET PROMPT TRAINER OPTIM INPUT MODEL TEST _BASE_ SEED PLUGINS DATALOADER NAME COOP".split()
+)
 trees = st.recursive(
     scalars,
     lambda inner: (
@@ -97,5 +101,16 @@ def test_a_path_that_is_no_file(campaign: Campaign):
         if refused(outcome):
             unchanged(before, folder)
 
-    names = ("folder", "/dev/null", ".", "..", "/", "a.yaml/b", "a" * 4000, "nope.yaml", "~", "a.yml")
+    names = (
+        "folder",
+        "/dev/null",
+        ".",
+        "..",
+        "/",
+        "a.yaml/b",
+        "a" * 4000,
+        "nope.yaml",
+        "~",
+        "a.yml",
+    )
     campaign.run(st.sampled_from(names), check, inputs=len(names))
