@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 HTML = b"<!DOCTYPE html><html><body>404 not found</body></html>"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
 OTHER = (
-    b"", b"\0" * 4096, b"[]", b"null", b"{}", b"3", b'"text"', b"[1, 2]", b'{"a": 1}', b"a: 1\n",
-    b"- a\n", b"\xff\xfe\xfd", b"{", b"NaN", HTML, POINTER, b"PK\x03\x04", b"\x80\x04.", b"\x1f\x8b",
+    b"", b"\0" * 4096, b"[]", b"null", b"{}", b"3", b'"text"', b"[1, 2]", b'{"a": 1}',
+    b"a: 1\n", b"- a\n", b"\xff\xfe\xfd", b"{", b"NaN", HTML, POINTER, b"PK\x03\x04",
+    b"\x80\x04.", b"\x1f\x8b",
 )  # fmt: skip
 VALUES = (
     None, True, 0, -1, 2, 99, 1e308, math.nan, math.inf, "", "text", "\x1b[2J", "../../x", [], [1],

@@ -45,7 +45,8 @@ def data(tmp_path_factory) -> Path:
 
 ON_DATA = (
     *TRAIN,
-    *"--output-dir run DATASET.NAME eurosat DATASET.ROOT data DATALOADER.TRAIN_X.BATCH_SIZE 4".split(),
+    *"--output-dir run DATASET.NAME eurosat DATASET.ROOT data".split(),
+    *("DATALOADER.TRAIN_X.BATCH_SIZE", "4"),
 )
 
 
