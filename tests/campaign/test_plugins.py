@@ -97,7 +97,8 @@ CHOICES = {
         "init": (
             "super().__init__('a photo of a {}.', 4)", "super().__init__('a photo of a {}.', 4)",
             "super().__init__('a photo', 4)", "super().__init__()", "pass",
-            "nn.Module.__init__(self)", "super().__init__('a photo of a {}.', -1)", "super().__init__('a photo of a {}.', 99)",
+            "nn.Module.__init__(self)", "super().__init__('a photo of a {}.', -1)",
+            "super().__init__('a photo of a {}.', 99)",
             "super().__init__(3, 'x')", "super().__init__('{}', 0)", "super().__init__('{} {}', 1)",
         ),
         "contents": (

@@ -70,12 +70,14 @@ def test_a_node_of_any_form(campaign: Campaign):
 
 ODD = (
     b"", b"\0", b"\xff\xfe", b"---\n---\n", b"- a\n- b\n", b"3", b"text", b"{1: 2}",
-    b"? [a]\n: b\n", b"? {a: b}\n: c\n", b"a: &x [*x]", b"a: &x {b: *x}", b"[" * 3000, b"{" * 3000, b"a: " * 500,
+    b"? [a]\n: b\n", b"? {a: b}\n: c\n", b"a: &x [*x]", b"a: &x {b: *x}", b"[" * 3000,
+    b"{" * 3000, b"a: " * 500,
     b"a: !!python/object/apply:os.system ['touch pwned']", b"_BASE_: 3", b"_BASE_: [a, b]",
     b"_BASE_: mine.yaml", b"_BASE_: .", b"_BASE_: /dev/null", b"_BASE_: ''", b"_BASE_: ~",
     b"_BASE_: {a: b}", b"OPTIM: 3", b"OPTIM: []", b"OPTIM:\n  LR:\n    X: 3", b"OPTIM: {LR: {}}",
     b"SEED: 1\nSEED: 2", b"OPTIM: {LR: 1}\nOPTIM: {MAX_EPOCH: 2}", b"INPUT: {SIZE: 3}",
-    b"<<: {a: b}", b"PLUGINS: 3", b"PLUGINS: {a: b}", b"PLUGINS: [3]", b"PLUGINS: ['']", b"PLUGINS: [os]",
+    b"<<: {a: b}", b"PLUGINS: 3", b"PLUGINS: {a: b}", b"PLUGINS: [3]", b"PLUGINS: ['']",
+    b"PLUGINS: [os]",
     b"TEST: {CLASSES: all}", b"TEST: {CLASSES: [[all]]}", b"DATASET: shapes",
     b"\xef\xbb\xbfSEED: 2",
     b"%YAML 9.9\n---\nSEED: 1", b"SEED: 2001-01-01", b"SEED: 1.5", b"SEED: 1e3", b"SEED: '1'",
