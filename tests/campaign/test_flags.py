@@ -45,7 +45,7 @@ COSTLY = {"clusters", "parity", "sweep", "predict", "train"}
 @functools.cache
 def flags(tool: str) -> tuple[str, ...]:
     help_text = run(tool, "--help", cwd=ROOT).out
-    return tuple(sorted({*re.findall(r"--[a-z][a-z0-9_-]+", help_text)} - {"--help"}))
+    return tuple(sorted({*re.findall(r"--[a-z][a-z0-9_-]+", help_text)} - {"--help", "--debug"}))
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def contents(run_folder: Path) -> dict[str, bytes]:
     for file in sorted(run_folder.glob("checkpoints/*/prompts.safetensors")):
         kept[str(file.relative_to(run_folder))] = file.read_bytes()
     results = sound_results(run_folder)
-    for changing in ("seconds", "peak_memory", "environment", "created", "processor_seconds"):
+    for changing in ("seconds", "peak_memory", "environment", "finished", "processor_seconds"):
         results.pop(changing, None)
     results.pop("costs", None)
     kept["results.json"] = json.dumps(results, sort_keys=True).encode()

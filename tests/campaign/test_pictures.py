@@ -28,16 +28,18 @@ MODES = (
 
 
 def ramp(size: tuple[int, int]) -> Image.Image:
-    """Return a picture with all levels of gray and some colour."""
+    """Return a picture with all levels of a reddish gray, dark above and light below."""
     width, height = size
-    level = np.linspace(0, 255, width * height).reshape(height, width)
-    return Image.fromarray(np.stack([level, level[::-1], level[:, ::-1]], 2).astype(np.uint8))
+    level = np.linspace(0, 255, width * height).reshape(height, width, 1)
+    return Image.fromarray((level * (1, 0.9, 0.8)).astype(np.uint8))
 
 
 def content(mode: str, form: str, size: tuple[int, int], extra: str) -> bytes | None:
     """Return a picture file of this mode, or None if this format does not take it."""
     picture = ramp(size)
     try:
+        if mode in ("I", "F", "I;16", "I;16B") and form not in ("png", "tif", "ppm"):
+            return None  # Pillow clips their values where it writes the file
         if mode in ("I;16", "I;16B", "I"):
             values = np.asarray(picture.convert("L")).astype(np.uint16) * 257
             picture = Image.fromarray(values)
@@ -129,6 +131,9 @@ def test_the_contrast_of_every_mode_arrives(campaign: Campaign):
         if read.shape != wanted.shape:  # turned by EXIF
             wanted = wanted.T if read.shape == wanted.T.shape else wanted
         assert read.std() > 20, f"its contrast is lost: deviation {read.std():.1f}"
+        if read.shape == wanted.shape and not extra:
+            same = np.corrcoef(read.ravel(), wanted.ravel())[0, 1]
+            assert same > 0.8, f"it is another picture: correlation {same:.2f}"
 
     campaign.run(pictures(), check, inputs=200)
 
