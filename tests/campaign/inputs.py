@@ -3,6 +3,7 @@
 import os
 import shutil
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -41,13 +42,19 @@ class Campaign:
     """Tries many inputs of one kind.
 
     Args:
+        kind: of the inputs, for the summary.
         place: a folder for the inputs' own folders, which are removed if all went well.
-        count: called with the number of inputs at the end.
+        record: called at the end with each kind and its number.
+
+    Attributes:
+        counts: the number of inputs tried, and what else a check counts.
     """
 
-    def __init__(self, place: Path, count: Callable[[int], None]) -> None:
+    def __init__(self, kind: str, place: Path, record: Callable[[str, int], None]) -> None:
+        self.counts: Counter[str] = Counter()
+        self._kind = kind
         self._place = place
-        self._count = count
+        self._record = record
 
     def run(
         self, cases: st.SearchStrategy[Case], check: Callable[[Case, Path], None], inputs: int
@@ -82,7 +89,8 @@ class Campaign:
                 shutil.rmtree(folder, ignore_errors=True)
 
         try_one()
-        self._count(tried)
+        for kind, count in (self.counts + Counter({self._kind: tried})).items():
+            self._record(kind, count)
         if failures:
             shown = "\n\n".join(failures[:SHOWN])
             pytest.fail(f"{len(failures)} of {tried} inputs failed:\n\n{shown}", pytrace=False)

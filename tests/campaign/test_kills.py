@@ -15,7 +15,8 @@ from inputs import Campaign
 from oracle import judge, sound_results
 from test_data_files import META
 
-KIND = "kills"
+KIND = "commands that are killed, and go on"
+KILLS = "  processes killed"
 
 # Methods that keep most between epochs: averaged prompts, gates, rejected directions, a start.
 METHODS = (
@@ -45,7 +46,7 @@ def same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
 
 
 def kill_and_go_on(
-    tool: str, words: tuple[str, ...], moments: list[float], folder: Path, how: int
+    campaign: Campaign, tool: str, words: tuple, moments: list[float], folder: Path, how: int
 ) -> Outcome:
     """Start a command again and again, end it after so many seconds each time; then let it end."""
     for moment in moments:
@@ -53,6 +54,7 @@ def kill_and_go_on(
         outcome = process.wait(moment)
         if outcome is None:
             os.killpg(process.pid, how)
+            campaign.counts[KILLS] += 1
             outcome = process.wait()
             if outcome is None:
                 process.kill()
@@ -87,7 +89,7 @@ def test_trainings(campaign: Campaign, method, tmp_path_factory):
     def check(case: tuple, folder: Path) -> None:
         shares, how = case
         seconds = [share / 100 * undisturbed.seconds for share in shares]
-        kill_and_go_on("train", (*words, "--resume"), seconds, folder, how)
+        kill_and_go_on(campaign, "train", (*words, "--resume"), seconds, folder, how)
         same(contents(folder / "run"), wanted)
 
     campaign.run(st.tuples(moments, signals), check, inputs=16)
@@ -102,7 +104,7 @@ def test_a_shared_cache(campaign: Campaign, tmp_path_factory):
 
     def check(shares: list[int], folder: Path) -> None:
         seconds = [share / 100 * undisturbed.seconds for share in shares]
-        kill_and_go_on("train", (*words, "--resume"), seconds, folder, signal.SIGKILL)
+        kill_and_go_on(campaign, "train", (*words, "--resume"), seconds, folder, signal.SIGKILL)
         same(contents(folder / "run"), wanted)
         again = run("train", *words, "OUTPUT_DIR", "again", cwd=folder)
         judge(again, (0,))
@@ -123,7 +125,9 @@ def test_meta_training(campaign: Campaign, tmp_path_factory):
     def check(shares: list[int], folder: Path) -> None:
         copy(place / "pairs", folder / "pairs")
         seconds = [share / 100 * undisturbed.seconds for share in shares]
-        kill_and_go_on("meta_train", (*words, "--resume"), seconds, folder, signal.SIGKILL)
+        kill_and_go_on(
+            campaign, "meta_train", (*words, "--resume"), seconds, folder, signal.SIGKILL
+        )
         assert (folder / "meta/gram.safetensors").read_bytes() == wanted
 
     campaign.run(moments, check, inputs=16)
@@ -158,10 +162,12 @@ def test_sweeps(campaign: Campaign, engine, count, tmp_path_factory):
             if outcome is None and workers_only and engine == "local":
                 for worker in children(process.pid):
                     os.kill(worker, signal.SIGKILL)
+                    campaign.counts[KILLS] += 1
                 outcome = process.wait(300)
                 judge(outcome, (0, 1))
             elif outcome is None:
                 process.kill()
+                campaign.counts[KILLS] += 1
                 process.wait()
             else:
                 break
@@ -249,6 +255,7 @@ def test_downloads(campaign: Campaign, tmp_path_factory):
             process = Process("download", *words, cwd=folder, env=env)
             if process.wait(share / 100 * undisturbed.seconds) is None:
                 process.kill()
+                campaign.counts[KILLS] += 1
                 process.wait()
         outcome = run("download", *words, cwd=folder, env=env)
         assert outcome.code == undisturbed.code and "Traceback" not in outcome.err, outcome

@@ -131,7 +131,7 @@ def test_the_contrast_of_every_mode_arrives(campaign: Campaign):
         if read.shape != wanted.shape:  # turned by EXIF
             wanted = wanted.T if read.shape == wanted.T.shape else wanted
         assert read.std() > 20, f"its contrast is lost: deviation {read.std():.1f}"
-        if read.shape == wanted.shape and not extra:
+        if read.shape == wanted.shape and not extra and mode != "1":  # which is dithered
             same = np.corrcoef(read.ravel(), wanted.ravel())[0, 1]
             assert same > 0.8, f"it is another picture: correlation {same:.2f}"
 
