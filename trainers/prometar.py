@@ -106,12 +106,28 @@ class ProMetaR(Trainer):
         gate_epoch = epoch if self.gate_scheduled else 0
         return {**super().learning_rates(epoch), "gate": self.gate_optim.lr_at(gate_epoch)}
 
+    def draw(self, labels: Tensor) -> dict[str, Tensor]:
+        """Draw an episode: one label is the query, each of its images is mixed with a partner.
+
+        Returns:
+            ``query`` and ``support``: places in the batch; ``partner`` (query,): places in the
+            support; ``weight`` (query,): the query's share of the mixture. Nothing where the batch
+            has one label.
+        """
+        distinct = torch.unique(labels)
+        if not self.episode or len(distinct) < 2:
+            return {}
+        held_out = distinct[torch.randperm(len(distinct))][0]
+        query, support = (labels == held_out).nonzero()[:, 0], (labels != held_out).nonzero()[:, 0]
+        weight = self.mixup.sample((len(query),))
+        partner = torch.randint(len(support), (len(query),))
+        return {"query": query, "support": support, "partner": partner, "weight": weight}
+
     def step(self, batch: Batch) -> dict[str, Tensor]:
         teacher_image = self.model.zero_shot_image(batch)  # (batch, dim)
         log = self.step_on_all(batch, teacher_image) if self.plain_step else {}
-        labels = torch.unique(batch.labels)
-        if self.episode and len(labels) > 1:
-            outer = self.outer_loss(batch, teacher_image, labels)
+        if self.drawn(batch):
+            outer = self.outer_loss(batch, teacher_image)
             trained = {**self.model.params(), **dict(self.gates.named_parameters())}
             found = self.gradients(self.lr_ratio * outer, trained, retain_graph=False)
             gate = {name: found.pop(name) for name, _ in self.gates.named_parameters()}
@@ -144,19 +160,18 @@ class ProMetaR(Trainer):
         r = self.gradients(regularizer, params, create_graph, retain_graph=False)
         return {name: g[name] + self.gates[_key(name)](g[name], r[name]) * r[name] for name in g}
 
-    def outer_loss(self, batch: Batch, teacher_image: Tensor, labels: Tensor) -> Tensor:
+    def outer_loss(self, batch: Batch, teacher_image: Tensor) -> Tensor:
         """Adapt to all labels of the batch but one, and return the loss on that one, mixed."""
-        held_out = labels[torch.randperm(len(labels))][0]
-        query, support = batch.labels == held_out, batch.labels != held_out
-        images, others = batch.images[query], batch.images[support]
-        weight = self.mixup.sample((len(images),)).to(images.device)  # (query,)
-        partner = torch.randint(len(others), (len(images),))
+        drawn = self.drawn(batch)
+        weight, partner = drawn["weight"], drawn["partner"]  # (query,)
+        images, others = batch.images[drawn["query"]], batch.images[drawn["support"]]
+        labels, other_labels = batch.labels[drawn["query"]], batch.labels[drawn["support"]]
 
         params = self.model.params()
         # Only this pass is differentiated twice, so only it goes without fused attention.
         with nullcontext() if self.fast_adaptation else twice_differentiable():
             ce, text, image = self.losses(
-                Batch(others, batch.labels[support]), teacher_image[support], params
+                Batch(others, other_labels), teacher_image[drawn["support"]], params
             )
             g_hat = self.modulated(ce, text + image, params, create_graph=not self.fast_adaptation)
         adapted = {name: value - self.adapt_lr * g_hat[name] for name, value in params.items()}
@@ -166,8 +181,8 @@ class ProMetaR(Trainer):
         mixed = weight[:, None] * own + (1 - weight)[:, None] * other
         text = text[: len(own)] if text.dim() == 3 else text  # prompts by image: the query's
         logits = self.model.compare(mixed, text).logits
-        here = F.cross_entropy(logits, batch.labels[query], reduction="none")
-        there = F.cross_entropy(logits, batch.labels[support][partner], reduction="none")
+        here = F.cross_entropy(logits, labels, reduction="none")
+        there = F.cross_entropy(logits, other_labels[partner], reduction="none")
         return (weight * here + (1 - weight) * there).mean()
 
 

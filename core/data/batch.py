@@ -30,9 +30,13 @@ class Batch(Images):
             labels: ``(batch,)``, on the device of the images.
             host_labels: the same on the CPU, where they are there already.
             sources: see ``Images``.
+
+        Attributes:
+            drawn: what ``Trainer.draw`` drew for the batch, on its device; None: nothing yet.
         """
         super().__init__(images, sources)
         self.labels = labels
+        self.drawn: dict[str, Tensor] | None = None
         if host_labels is not None:
             self.host_labels = host_labels
 
