@@ -1,5 +1,7 @@
 """The base class of training methods: a loss, or a step on gradients. The loop is in loop.py."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -62,8 +64,9 @@ class Trainer(nn.Module):
         self.model = model
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.warnings: list[str] = []
-        half = model.clip.precision == "fp16"
-        self.register_buffer("loss_scale", torch.tensor(HALF_PRECISION_SCALE if half else 1.0))
+        self.scaled = model.clip.precision == "fp16"  # small gradients would vanish
+        scale = HALF_PRECISION_SCALE if self.scaled else 1.0
+        self.register_buffer("loss_scale", torch.tensor(scale))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the named terms whose sum is minimized, at least one, each a scalar."""
@@ -80,6 +83,27 @@ class Trainer(nn.Module):
         total: Any = sum(terms.values())
         self.update(self.gradients(total, retain_graph=False))
         return terms
+
+    def draw(self, labels: Tensor) -> dict[str, Tensor]:
+        """Draw what a step needs that is random or depends on labels; by default nothing.
+
+        The loop calls it before each step, so that a step reads nothing from the device.
+
+        Args:
+            labels: those of the batch, ``(batch,)``, on the CPU.
+
+        Returns:
+            Tensors by name, on the CPU; ``drawn(batch)`` has them on the batch's device.
+        """
+        return {}
+
+    def drawn(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what ``draw`` drew for a batch, on its device; draw it if that is not done."""
+        if batch.drawn is None:
+            found = self.draw(batch.host_labels)
+            device = batch.labels.device
+            batch.drawn = {n: v.to(device, non_blocking=True) for n, v in found.items()}
+        return batch.drawn
 
     def after_epoch(self, epoch: int) -> None:
         """Do something after an epoch, counted from 0; by default nothing."""
@@ -130,26 +154,54 @@ class Trainer(nn.Module):
             retain_graph: False saves memory if no other gradient of the same graph follows.
         """
         params = self.model.params() if params is None else params
-        scale = self.loss_scale.item()
+        scale = self.loss_scale if self.scaled else None
         return gradients(loss, params, create_graph, retain_graph, scale=scale)
 
     def update(self, gradients: dict[str, Tensor], optimizer: str = "prompts") -> None:
         """Take a step of an optimizer.
 
+        In fp16 a step whose gradients overflow changes nothing but the loss scale, which is halved.
+
         Args:
             gradients: in the order of the optimizer's parameters.
             optimizer: its name in ``optimizers``.
         """
-        if self.loss_scale > 1 and not all(torch.isfinite(g).all() for g in gradients.values()):
-            self.loss_scale /= 2  # half precision overflowed: skip this step, scale less
-            return
         stepped = self.optimizers[optimizer]
         trained = [p for group in stepped.param_groups for p in group["params"]]
         agreed = parallel.broadcast_from_main(list(gradients.values()))
         for parameter, gradient in zip(trained, agreed, strict=True):
             parameter.grad = gradient.detach()
-        stepped.step()
+        with self._unless_overflown(stepped, agreed) if self.scaled else nullcontext():
+            stepped.step()
         stepped.zero_grad()
+
+    @contextmanager
+    def _unless_overflown(
+        self, optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor]
+    ) -> Iterator[None]:
+        """Take the optimizer's step back, and halve the scale, where a gradient is not finite.
+
+        A scale of 1 is no cause of that, so such a step is taken, and found where terms are checked.
+        All of it is computed where the gradients are: nothing waits to know whether it was so.
+        """
+        finite = torch.stack([torch.isfinite(g).all() for g in gradients]).all()
+        taken = finite | (self.loss_scale <= 1)
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        before = [p.detach().clone() for p in trained]
+        states = [
+            {k: v.clone() for k, v in optimizer.state[p].items() if isinstance(v, Tensor)}
+            for p in trained
+        ]
+        yield
+        with torch.no_grad():
+            self.loss_scale.copy_(torch.where(taken, self.loss_scale, self.loss_scale / 2))
+            for parameter, old, state in zip(trained, before, states, strict=True):
+                parameter.copy_(torch.where(taken, parameter, old))
+                for name, value in optimizer.state[parameter].items():
+                    if isinstance(value, Tensor):
+                        # What the first step makes, such as momentum, starts as zeros.
+                        earlier = state.get(name, torch.zeros_like(value))
+                        value.copy_(torch.where(taken.to(value.device), value, earlier))
 
 
 def check_terms(trainer: Trainer, method: str, terms: Any) -> None:
