@@ -19,7 +19,8 @@ from softprompt.core.data.batches import Batches
 from softprompt.core.data.stored import FixedViews
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.reach import Reach
-from softprompt.core.engine.recorder import Recorder, check_finite, check_tensors
+from softprompt.core.engine.readings import Readings
+from softprompt.core.engine.recorder import Recorder, check_tensors
 from softprompt.core.engine.trainer import Trainer, check_terms
 
 UNCHANGED = (
@@ -77,6 +78,7 @@ def fit(
     done = start * count + skipped
     ends = deferred() if parallel.world_size() == 1 else nullcontext(Request())
     with Recorder(folder, epochs * count, start=done) as recorder, ends as end:
+        readings = Readings(recorder, saver.advice, saver.prove)
         for epoch in range(start, epochs):
             first = skipped if epoch == start else 0
             if not first:  # else restoring has called it, before it loaded what followed
@@ -85,25 +87,25 @@ def fit(
             lr = trainer.learning_rates(epoch)["prompts"]
             for index, batch in enumerate(batches.epoch(epoch, first), first):
                 step, where = epoch * count + index, f"in epoch {epoch + 1}, batch {index + 1}"
+                trainer.drawn(batch)  # on the host, so that the step reads nothing from the device
                 with reach.watching() if reach else nullcontext():
                     logged = trainer.step(batch)
                 check_terms(trainer, "step", logged)
                 if reach and reach.stepped:
                     _warn(trainer, reach.warnings())
                     reach = None
-                terms = {name: value.item() for name, value in logged.items()}
-                check_finite(terms, where, saver.advice)
-                saver.proven = True
-                check_tensors(trainer.model.params(), f"after the step {where}", saver.advice)
-                recorder.step(step, terms, lr, epoch=epoch)
+                readings.keep(step, epoch, where, lr, logged, trainer.model.params())
                 if (index + 1) % every == 0:
+                    terms = readings.read()
                     values = " ".join(f"{name} {value:.3g}" for name, value in terms.items())
                     progress = f"epoch {epoch + 1}/{epochs} batch {index + 1}/{count}"
                     recorder.log_progress(step, f"{progress} {values} lr {lr:.3g}")
                 due = bool(save_every) and (index + 1) % save_every == 0
                 if index + 1 < count and (due or end.name):
+                    readings.read()
                     saver.save(recorder, epoch, index + 1)
                     _obey(end, folder, where)
+            readings.read()
             trainer.after_epoch(epoch)
             if epoch == 0 and _unchanged(trainer, untrained):
                 _warn(trainer, [UNCHANGED.format(place(type(trainer)), lr)])
@@ -152,6 +154,10 @@ class Saver:
             prompts = self.trainer.model.learner.state_dict()
             state = _state(self.trainer, self.seconds)
             checkpoint.save(self.folder, epoch, prompts, self.meta, state, self.keep_every, batch)
+
+    def prove(self) -> None:
+        """Note that a step from the last checkpoint has given finite terms."""
+        self.proven = True
 
     def restore(self) -> tuple[int, int]:
         """Load the latest checkpoint; return its epochs and the batches of the next, else zeros.

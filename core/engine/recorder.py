@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import torch
 from torch import Tensor
@@ -200,6 +200,11 @@ def check_tensors(tensors: Mapping[str, Tensor], where: str, advice: Callable[[]
     if finite.all():  # read from the device once
         return
     (name, *_) = (name for name, whole in zip(tensors, finite.tolist(), strict=True) if not whole)
+    raise_not_finite(name, where, advice)
+
+
+def raise_not_finite(name: str, where: str, advice: Callable[[], str]) -> NoReturn:
+    """Stop a training because a trained tensor of this name is NaN or infinite."""
     raise UserError(f"the trained tensor {name!r} is not finite {where}; {advice()}")
 
 

@@ -181,8 +181,8 @@ class Trainer(nn.Module):
     ) -> Iterator[None]:
         """Take the optimizer's step back, and halve the scale, where a gradient is not finite.
 
-        A scale of 1 is no cause of that, so such a step is taken, and found where terms are checked.
-        All of it is computed where the gradients are: nothing waits to know whether it was so.
+        A scale of 1 is no cause of that, so such a step is taken, and the loop finds it. All of it
+        is computed where the gradients are: nothing waits to know whether it was so.
         """
         finite = torch.stack([torch.isfinite(g).all() for g in gradients]).all()
         taken = finite | (self.loss_scale <= 1)
