@@ -101,8 +101,11 @@ def epochs(folder: Path) -> list[tuple[int, Path]]:
     return [(each.epoch, each.place) for each in complete(folder) if not each.batch]
 
 
-def resume_state(folder: Path) -> Saved | None:
+def resume_state(folder: Path, epochs: int = 0) -> Saved | None:
     """Return the latest checkpoint that is whole, or None if there is none at all.
+
+    Args:
+        epochs: of the whole training; after the last one prompts suffice, and the state is empty.
 
     Raises:
         UserError: all are damaged, or there are only prompts, as in an imported run.
@@ -123,6 +126,9 @@ def resume_state(folder: Path) -> Saved | None:
             f"{damages[0]}; no checkpoint before it can be gone on from, so delete {folder} to "
             "train from the start"
         )
+    if found and found[-1][:2] == (epochs, 0):
+        place = found[-1].place
+        return Saved(epochs, 0, load_prompts(place / PROMPTS)[0], {}, place)
     if found:
         raise UserError(
             f"{found[-1].place} holds prompts, but nothing to resume their training from; train in "

@@ -60,6 +60,8 @@ def construct(base: type[Made], cls: Any, *arguments: Any, **options: Any) -> Ma
         _check_dataset(made)
     if base is PromptLearner:
         _check_template(made)
+    if base is Trainer and made.model is not arguments[0]:
+        raise UserError(f"{place(cls)}: model must stay what the constructor was given")
     return made
 
 

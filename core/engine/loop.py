@@ -20,12 +20,17 @@ from softprompt.core.data.stored import FixedViews
 from softprompt.core.engine import checkpoint
 from softprompt.core.engine.reach import Reach
 from softprompt.core.engine.readings import Readings
-from softprompt.core.engine.recorder import Recorder, check_tensors
+from softprompt.core.engine.recorder import RECORD, Recorder, check_tensors
 from softprompt.core.engine.trainer import Trainer, check_terms
 
 UNCHANGED = (
     "no trained tensor changed in the first epoch, under {} at the rate {:g}; a step() of its own "
     "must call self.update(self.gradients(loss))"
+)
+
+LOST = (
+    "the results of this run were lost, and are made anew from {}; how long it trained and what "
+    "its training warned of is not known"
 )
 
 
@@ -165,11 +170,16 @@ class Saver:
         Raises:
             UserError: it is damaged, or of another trainer.
         """
-        saved = checkpoint.resume_state(self.folder)
+        trained = self.folder.with_name(RECORD).is_file()  # an imported run has no record
+        epochs = self.trainer.optim.epochs if trained else 0
+        saved = checkpoint.resume_state(self.folder, epochs)
         if saved is None:
             return 0, 0
         trainer, state = self.trainer, saved.state
         checkpoint.load_into(trainer.model.learner, saved.prompts, saved.place)
+        if not state:
+            _warn(trainer, [LOST.format(saved.place)])
+            return saved.epoch, 0
         if saved.batch:
             trainer.start_epoch(saved.epoch)
         try:

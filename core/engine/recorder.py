@@ -25,6 +25,7 @@ from softprompt.core.base.signals import Terminated
 from softprompt.core.engine.run_folder import sole_writer, write_config
 from softprompt.core.engine.tensorboard import TensorBoard
 
+RECORD = "metrics.jsonl"  # of a run's folder: a line for each step
 THEN = "go on with --resume"  # once there is room on the disk
 
 
@@ -110,7 +111,7 @@ class Recorder:
         self.total = total
         self.start = start
         self.tag = tag
-        self.file = folder / "metrics.jsonl"
+        self.file = folder / RECORD
         with writing_to(self.file, THEN):
             self.metrics = open_truncated(self.file, start)
         self.tensorboard = TensorBoard(folder / "tensorboard", purge_step=start or None)

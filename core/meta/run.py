@@ -30,6 +30,7 @@ from softprompt.core.meta.corpus import Corpus, open_corpus, samplers
 from softprompt.core.meta.episodes import Episodes
 from softprompt.core.meta.loop import Outer, meta_fit
 from softprompt.core.meta.objective import Objective, calibrated_rate
+from softprompt.core.meta.pairs.sources import GENERATED, place_of
 from softprompt.core.meta.regulator import Regulator, token_rows
 from softprompt.core.prompts.base import PromptLearner
 
@@ -53,6 +54,8 @@ def meta_train(cfg: CfgNode, *, resume: bool = False) -> dict[str, Any]:
         return finished
     outer = Outer(**section(cfg, "OUTER"))
     check_folder(Path(cfg.META.PAIRS.CACHE).expanduser(), "META.PAIRS.CACHE")
+    if cfg.META.PAIRS.SOURCE.partition(":")[0] != GENERATED:
+        place_of(cfg.META.PAIRS.SOURCE, cfg.META.PAIRS.ROOT)  # before the run's folder is made
     clip = configured_clip(cfg)
     learner = _learner(cfg, clip)
     with seeded(cfg.SEED, "regulator"):

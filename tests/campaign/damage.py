@@ -111,8 +111,10 @@ def _change_tensors(file: Path, kind: str, where: float, what: object) -> None:
             tensors["extra"] = torch.zeros(3)
         elif value in (None, "gone"):
             del tensors[name]
+        elif tensors[name].is_floating_point():
+            tensors[name] = torch.full(tensors[name].shape, value).to(tensors[name].dtype)
         else:
-            tensors[name] = torch.full_like(tensors[name], value)
+            tensors[name] = torch.zeros_like(tensors[name])
     else:
         _change(tree, kind, where, what)
         header["softprompt"] = json.dumps(tree)

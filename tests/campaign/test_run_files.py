@@ -47,6 +47,8 @@ def test_resume(campaign: Campaign, interrupted_run):
         outcome = run("train", "--resume", "run", cwd=folder)
         judge(outcome)
         if refused(outcome):
+            for own in ("run/config.yaml", "run/log.txt"):  # where it says why it ended
+                before[own] = listing(folder).get(own)
             unchanged(before, folder)
         else:
             sound_run(copied)

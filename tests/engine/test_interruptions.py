@@ -367,3 +367,15 @@ def test_a_run_that_another_process_finished_meanwhile_is_told(root, tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(UserError, match="has been finished by another process just now"):
         check_unfinished(cfg, tmp_path, resume=True)
+
+
+def test_a_finished_training_needs_no_state_to_make_lost_results(training, tmp_path):
+    first = training(tmp_path / "run")
+    checkpoint.finish(tmp_path / "run" / "checkpoints")
+    assert not list((tmp_path / "run").rglob(checkpoint.RESUME))
+    again = training(tmp_path / "run")
+    assert torch.equal(again.model.learner.context, first.model.learner.context)
+    assert "the results of this run were lost" in again.warnings[0]
+    (tmp_path / "run" / "metrics.jsonl").unlink()  # as in an imported run
+    with pytest.raises(UserError, match="nothing to resume their training from"):
+        training(tmp_path / "run")

@@ -37,14 +37,26 @@ def open_pairs(source: str, root: str | Path = "", *, max_skipped: float = 0.01)
                 f"{source!r}: {count!r} is no number of pictures; give {GENERATED}:{COUNT}"
             )
         return GeneratedPairs(int(count or COUNT))
+    place = place_of(source, root)
+    if place.suffix.lower() == ".tar" or (place.is_dir() and any(place.glob("*.tar"))):
+        return ShardPairs(str(place), find_shards(str(place)), max_skipped)
+    if place.is_dir():
+        return folder_pairs(place, max_skipped)
+    return listed_pairs(place, max_skipped)
+
+
+def place_of(source: str, root: str | Path = "") -> Path:
+    """Return the file or folder of a source, or the pattern of its shards.
+
+    Raises:
+        UserError: there is none, or it is of none of the ``FORMS``.
+    """
     if not source:
         raise UserError(f"no captioned pictures are named; there can be {FORMS}")
     place = Path(root).expanduser() / Path(source).expanduser()
     suffix = place.suffix.lower()
-    if suffix == ".tar" or (place.is_dir() and any(place.glob("*.tar"))):
-        return ShardPairs(str(place), find_shards(str(place)), max_skipped)
-    if place.is_dir():
-        return folder_pairs(place, max_skipped)
+    if suffix == ".tar" or place.is_dir():
+        return place
     if not place.exists():
         elsewhere = f"; did you mean {Path(source).absolute()}?" if Path(source).exists() else ""
         raise UserError(
@@ -52,4 +64,4 @@ def open_pairs(source: str, root: str | Path = "", *, max_skipped: float = 0.01)
         )
     if suffix not in SUFFIXES:
         raise UserError(f"{place} is none of these: {FORMS}")
-    return listed_pairs(place, max_skipped)
+    return place
