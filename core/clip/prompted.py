@@ -93,6 +93,31 @@ class PromptedCLIP(nn.Module):
                 image = self.encode_image(images, prompts)
             return image, self.encode_text(prompts)
 
+    def at_each(
+        self, images: Tensor | Images, params: Sequence[dict[str, Tensor]]
+    ) -> list[Features]:
+        """Return ``self(images, p)`` for each ``p`` of some params, all of them in one pass."""
+        with _named_in_errors(self.learner):
+            images, parts = as_images(images), len(params)
+            condition = None
+            if self.learner.conditional:
+                with torch.no_grad():
+                    condition = F.normalize(self.clip.unprompted(images), dim=-1)
+            each = [self.prompts(p, condition) for p in params]
+            prompts = Prompts.joined(each, len(images.images))
+            if prompts.prompts_image:
+                image = self.clip.encode_image(images.images.repeat(parts, 1, 1, 1), prompts)
+                image = F.normalize(image, dim=-1).unflatten(0, (parts, -1))
+            else:
+                image = F.normalize(self.clip.unprompted(images), dim=-1).expand(parts, -1, -1)
+            text = F.normalize(self.encode_text(prompts), dim=-1)
+            if not prompts.prompts_text:
+                text = text.expand(parts, -1, -1)
+            elif each[0].batch is not None:
+                text = text.unflatten(0, (parts, -1))
+        pairs = zip(image.unbind(), text.unbind(), strict=True)
+        return [Features(self.logits(*pair), *pair) for pair in pairs]
+
     def encode_image(self, images: Images, prompts: Prompts) -> Tensor:
         """Return image features ``(batch, dim)``, not normalized."""
         if prompts.prompts_image:

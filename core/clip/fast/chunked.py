@@ -13,7 +13,7 @@ from torch import Tensor
 
 from softprompt.core.base.files import GIGABYTE
 from softprompt.core.clip.fast.ragged import RaggedSentences, tokens_of
-from softprompt.core.clip.gradients import twice_differentiable
+from softprompt.core.clip.gradients import is_twice_differentiable, twice_differentiable
 from softprompt.core.clip.towers.text import TextTower
 from softprompt.core.clip.towers.vision import VisionTower
 from softprompt.core.prompts.base import Prompts
@@ -183,9 +183,8 @@ def _has_gradient(inputs: Iterable[Tensor]) -> bool:
 
 def _for_gradients(depth: int) -> int:
     """Return the activations per token and unit of width that the backward passes to come need."""
-    # Without fused attention there is to be a second derivative; see twice_differentiable().
-    fused = torch.backends.cuda.flash_sdp_enabled()
-    return depth * (ACTIVATIONS_BACKWARD if fused else ACTIVATIONS_DOUBLE_BACKWARD)
+    twice = is_twice_differentiable()
+    return depth * (ACTIVATIONS_DOUBLE_BACKWARD if twice else ACTIVATIONS_BACKWARD)
 
 
 def _parts(count: int, size: float, limit: float) -> list[slice]:

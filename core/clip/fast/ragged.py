@@ -15,7 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from softprompt.core.clip.towers.block import Block, attend
+from softprompt.core.clip.towers.block import Block
 from softprompt.core.clip.towers.text import Sentences, TextTower
 from softprompt.core.prompts.base import Prompts
 
@@ -43,7 +43,7 @@ def applies(tower: TextTower, sentences: RaggedSentences, prompts: Prompts) -> b
         return False
     saved = sentences.ids.numel() - sentences.layout.tokens
     groups = len(sentences.layout.rest)
-    return sentences.ids.device.type == "cpu" or saved > TOKENS_PER_GROUP * groups
+    return not tower.launch_bound or saved > TOKENS_PER_GROUP * groups
 
 
 def tokens_of(tower: TextTower, sentences: RaggedSentences, prompts: Prompts) -> int:
@@ -93,6 +93,7 @@ class Layout:
         ]
         # The last token of a sentence sees all of it and needs no mask.
         self.masks = [causal_mask(n, start, embedded) if n > 1 else None for n in groups]
+        self.start_mask = causal_mask(start, 0, embedded)
         order = torch.tensor([index for members in groups.values() for index in members])
         self.inverse = torch.argsort(order).to(ids.device)
         self.tokens = start + sum(rest.shape[0] * rest.shape[1] for rest in self.rest)
@@ -108,19 +109,23 @@ class Layout:
         """Return ``x`` with ``vectors`` ``(..., n, width)`` in the shared start, from ``first``."""
         n, width = vectors.shape[-2:]
         count = batch * self.start
-        shared = x[:count].unflatten(0, (batch, self.start))
+        shared, rest = x.split([count, len(x) - count])
+        shared = shared.unflatten(0, (batch, self.start))
         vectors = vectors.to(x.dtype).reshape(-1, n, width).expand(batch, -1, -1)
-        shared = torch.cat([shared[:, :first], vectors, shared[:, first + n :]], dim=1)
-        return torch.cat([shared.flatten(0, 1), x[count:]])
+        before, _, after = shared.split([first, n, self.start - first - n], dim=1)
+        shared = torch.cat([before, vectors, after], dim=1)
+        return torch.cat([shared.flatten(0, 1), rest])
 
     def attended(self, block: Block, x: Tensor, batch: int) -> Tensor:
         """Return the block's output ``(tokens, width)`` for all tokens."""
         projected = block.projected(x)  # (tokens, 3, heads, head width)
         shared = projected[: batch * self.start].unflatten(0, (batch, self.start))
-        found = [attend(*shared.unbind(2), causal=True).flatten(0, 1)]
+        q, k, v = shared.unbind(2)
+        found = [block.attend(q, k, v, self.start_mask, True).flatten(0, 1)]
         for own, mask in zip(self._groups(projected, batch), self.masks, strict=True):
             keys, values = self._behind(shared[:, :, 1:], own[:, :, :, 1:])
-            found.append(attend(own[:, :, :, 0].flatten(0, 1), keys, values, mask).flatten(0, 1))
+            query = own[:, :, :, 0].flatten(0, 1)
+            found.append(block.attend(query, keys, values, mask).flatten(0, 1))
         return block.finished(x, torch.cat(found))
 
     def pooled(self, block: Block, x: Tensor, batch: int) -> Tensor:
@@ -132,7 +137,7 @@ class Layout:
         queries = queries.split([len(rest) for rest in self.rest], dim=1)  # (batch, n, 1, ...) each
         found = []
         for query, own in zip(queries, self._groups(keys_values, batch), strict=True):
-            attended = attend(query.flatten(0, 1), *self._behind(shared, own))
+            attended = block.attend(query.flatten(0, 1), *self._behind(shared, own))
             found.append(attended.unflatten(0, (batch, -1)).squeeze(2))
         x = block.finished(self._ends(x, batch), torch.cat(found, dim=1))
         return x.index_select(1, self.inverse)

@@ -15,8 +15,6 @@ from softprompt.core.clip.towers.block import Block, blocks_of
 from softprompt.core.clip.towers.walk import walk
 from softprompt.core.prompts.base import Prompts
 
-CLASS_TOKEN = (slice(None), slice(0, 1))
-
 
 class VisionTower(ABC):
     """From images ``(batch, 3, height, width)`` and prompts to features ``(batch, dim)``."""
@@ -66,7 +64,7 @@ class NativeVisionTower(VisionTower):
 
     def _call(self, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.pooled_block is not None and block is self.pooled_block:
-            return self.pooled_block.pooled(x, CLASS_TOKEN)
+            return self.pooled_block.pooled(x, _class_token)
         return block(x)
 
 
@@ -125,6 +123,10 @@ class FixedVisionTower(VisionTower):
             f"this backbone's image tower ({kind}) takes no image prompts; use a text-only "
             "learner such as coop, or another backbone"
         )
+
+
+def _class_token(x: Tensor) -> Tensor:
+    return x[:, :1]
 
 
 def _extended(rope: Tensor | None, extra: int) -> Tensor | None:
