@@ -99,7 +99,7 @@ class ProMetaR(Trainer):
 
     def prepare(self, optim: Optim) -> None:
         super().prepare(optim)
-        self.gate_optim = optim.with_(lr=self.gate_lr, warmup_lr=self.gate_warmup_lr)
+        self.gate_optim = self.optim.with_(lr=self.gate_lr, warmup_lr=self.gate_warmup_lr)
         self.optimizers["gate"] = self.gate_optim.optimizer(self.gates.parameters())
 
     def learning_rates(self, epoch: int) -> dict[str, float]:

@@ -77,9 +77,9 @@ class FrozenCLIP:
         self.text = text_tower(self.model, tokenizer)
         self.image = image_tower(self.model.visual)
         self.launch_bound = self.device.type != "cpu" if launch_bound is None else launch_bound
-        self.text.launch_bound = self.launch_bound
+        self.text.launch_bound = self.image.launch_bound = self.launch_bound
         if self.launch_bound:
-            use_second_order([*self.text.parts, *self.image.parts])
+            use_second_order(self.text, self.image)
         self.onednn = onednn_applies(onednn, precision, self.device)
         if self.onednn:
             use_onednn([*self.text.parts, *self.image.parts])

@@ -78,8 +78,7 @@ def cut_text(
         floats = _for_gradients(tower.depth)
     else:
         floats = ACTIVATIONS_FORWARD
-        on_cpu = sentences.embedded.device.type == "cpu"
-        limit = min(limit, CPU_FORWARD_LIMIT) if on_cpu else limit
+        limit = limit if tower.launch_bound else min(limit, CPU_FORWARD_LIMIT)
     tokens = tokens_of(tower, sentences, prompts)
     size = tokens * floats * tower.width * sentences.embedded.element_size()
     by_image = _parts(prompts.batch or 1, size, limit)
@@ -122,7 +121,7 @@ def cut_images(limit: float, tower: VisionTower, images: Tensor, prompts: Prompt
         floats = _for_gradients(tower.depth)
     else:
         floats = ACTIVATIONS_FORWARD
-        limit = CPU_FORWARD_LIMIT if images.device.type == "cpu" else math.inf
+        limit = math.inf if tower.launch_bound else CPU_FORWARD_LIMIT
     prompted = max((v.shape[-2] for v in vectors if v.dim() > 1), default=0)  # others: refused
     tokens = len(images) * (tower.tokens + prompted)
     return _parts(len(images), tokens * floats * tower.width * images.element_size(), limit)

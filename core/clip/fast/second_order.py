@@ -8,7 +8,7 @@ Exact up to rounding, for derivatives of first and second order; a third raises 
 counterpart: torch's own functions.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core.clip.gradients import is_twice_differentiable
-from softprompt.core.clip.towers.block import Block, attend
+from softprompt.core.clip.towers.block import attend
+from softprompt.core.clip.towers.text import TextTower
+from softprompt.core.clip.towers.vision import NativeVisionTower, VisionTower
 from softprompt.core.clip.towers.walk import at_least_single
 
 
-def use_second_order(blocks: Iterable[Block]) -> None:
-    """Let some blocks compute what is differentiated twice by these functions."""
-    for block in blocks:
+def use_second_order(text: TextTower, image: VisionTower) -> None:
+    """Let two towers compute what is differentiated twice by these functions."""
+    text.final_norm = Norm(text.final_norm)
+    if isinstance(image, NativeVisionTower):
+        image.first_norm, image.last_norm = Norm(image.first_norm), Norm(image.last_norm)
+    for block in [*text.parts, *image.parts]:
         block.attend = attend_twice
         block.norm_1 = Norm(block.norm_1)
         block.norm_2 = Norm(block.norm_2)
