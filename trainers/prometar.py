@@ -201,7 +201,10 @@ class ProMetaR(Trainer):
                 params,
                 create_graph=not self.fast_adaptation,
             )
-        adapted = {name: value - self.adapt_lr * g_hat[name] for name, value in params.items()}
+        if self.model.clip.launch_bound:  # one operation each, which rounds differently
+            adapted = {n: v.sub(g_hat[n], alpha=self.adapt_lr) for n, v in params.items()}
+        else:
+            adapted = {n: v - self.adapt_lr * g_hat[n] for n, v in params.items()}
 
         image, text = self.model.encode(torch.cat([images, others[partner]]), adapted)
         own, other = image.chunk(2)  # (query, dim) each, not normalized

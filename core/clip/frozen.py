@@ -14,7 +14,7 @@ from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text
 from softprompt.core.clip.fast.onednn import applies as onednn_applies
 from softprompt.core.clip.fast.onednn import prepacked_bytes, use_onednn
 from softprompt.core.clip.fast.ragged import RaggedSentences, encode_text_ragged
-from softprompt.core.clip.fast.second_order import use_second_order
+from softprompt.core.clip.fast.second_order import unit, use_second_order
 from softprompt.core.clip.fast.sharded import encode_images_sharded, encode_text_sharded
 from softprompt.core.clip.fast.store import FeatureStore, key_of
 from softprompt.core.clip.fingerprint import model_fingerprint
@@ -145,6 +145,10 @@ class FrozenCLIP:
     def unprompted(self, images: Images) -> Tensor:
         """Return features ``(batch, dim)`` without prompts, which ``images`` remember."""
         return images.unprompted(self, lambda: self.encode_image(images.images))
+
+    def unit(self, features: Tensor) -> Tensor:
+        """Return features ``(..., dim)`` at length 1."""
+        return unit(features) if self.launch_bound else F.normalize(features, dim=-1)
 
     def encode_text(self, sentences: RaggedSentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""

@@ -107,10 +107,10 @@ class PromptedCLIP(nn.Module):
             prompts = Prompts.joined(each, len(images.images))
             if prompts.prompts_image:
                 image = self.clip.encode_image(images.images.repeat(parts, 1, 1, 1), prompts)
-                image = F.normalize(image, dim=-1).unflatten(0, (parts, -1))
+                image = self.clip.unit(image).unflatten(0, (parts, -1))
             else:
-                image = F.normalize(self.clip.unprompted(images), dim=-1).expand(parts, -1, -1)
-            text = F.normalize(self.encode_text(prompts), dim=-1)
+                image = self.clip.unit(self.clip.unprompted(images)).expand(parts, -1, -1)
+            text = self.clip.unit(self.encode_text(prompts))
             if not prompts.prompts_text:
                 text = text.expand(parts, -1, -1)
             elif each[0].batch is not None:
@@ -126,7 +126,7 @@ class PromptedCLIP(nn.Module):
 
     def compare(self, image: Tensor, text: Tensor) -> Features:
         """Return unit features and their logits, ``scale * cosine``."""
-        image, text = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+        image, text = self.clip.unit(image), self.clip.unit(text)
         return Features(self.logits(image, text), image, text)
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from softprompt.core.clip.fast.second_order import Norm, attend_twice, silu
+from softprompt.core.clip.fast.second_order import Norm, attend_twice, silu, unit
 from softprompt.core.clip.gradients import twice_differentiable
 from softprompt.core.clip.towers.block import attend
 
@@ -34,6 +34,10 @@ def test_silu():
     assert_same(silu, F.silu, draw(3, 7))
 
 
+def test_unit():
+    assert_same(unit, partial(F.normalize, dim=-1), draw(2, 3, 7))
+
+
 @pytest.mark.parametrize("kind", ["module", "partial"])
 def test_norm(kind):
     weight, bias = draw(8, seed=1).detach(), draw(8, seed=2).detach()
@@ -47,17 +51,20 @@ def test_norm(kind):
 
 @pytest.mark.parametrize("mask", ["none", "causal", "by row", "fewer queries"])
 def test_attention(mask):
-    q, k, v = (draw(2, 5, 3, 4, seed=i) for i in range(3))
-    given = None
+    whole, query, rest = draw(2, 5, 3, 3, 4), draw(2, 1, 1, 3, 4), draw(2, 5, 2, 3, 4, seed=1)
+    parts, given = (whole,), None
     if mask == "causal":
         given = torch.full((5, 5), -torch.inf, dtype=torch.float64).triu(1)
     if mask == "by row":
-        given = draw(2, 1, 1, 5).detach()
-        q = draw(2, 1, 3, 4)
+        parts, given = (query, rest), draw(2, 1, 1, 5).detach()
     if mask == "fewer queries":
-        q = draw(2, 2, 3, 4)
-    ours = partial(attend_twice, mask=given, causal=mask == "causal")
-    assert_same(ours, partial(attend, mask=given), q, k, v)
+        parts = query, rest
+    causal = mask == "causal"
+    assert_same(
+        lambda *parts: attend_twice(parts, given, causal),
+        lambda *parts: attend(parts, given),
+        *parts,
+    )
 
 
 def test_a_third_derivative_is_refused():
@@ -69,6 +76,6 @@ def test_a_third_derivative_is_refused():
 
 
 def test_elsewhere_it_is_torchs_own():
-    q = draw(2, 5, 3, 4)
-    assert attend_twice(q, q, q).equal(attend(q, q, q))
-    assert silu(q).equal(F.silu(q))
+    parts = [draw(2, 5, 3, 3, 4)]
+    assert attend_twice(parts).equal(attend(parts))
+    assert silu(parts[0]).equal(F.silu(parts[0]))

@@ -120,12 +120,11 @@ class Layout:
         """Return the block's output ``(tokens, width)`` for all tokens."""
         projected = block.projected(x)  # (tokens, 3, heads, head width)
         shared = projected[: batch * self.start].unflatten(0, (batch, self.start))
-        q, k, v = shared.unbind(2)
-        found = [block.attend(q, k, v, self.start_mask, True).flatten(0, 1)]
+        found = [block.attend([shared], self.start_mask, True).flatten(0, 1)]
         for own, mask in zip(self._groups(projected, batch), self.masks, strict=True):
-            keys, values = self._behind(shared[:, :, 1:], own[:, :, :, 1:])
-            query = own[:, :, :, 0].flatten(0, 1)
-            found.append(block.attend(query, keys, values, mask).flatten(0, 1))
+            keys_values = self._behind(shared[:, :, 1:], own[:, :, :, 1:])
+            query = own[:, :, :, :1].flatten(0, 1)
+            found.append(block.attend([query, keys_values], mask).flatten(0, 1))
         return block.finished(x, torch.cat(found))
 
     def pooled(self, block: Block, x: Tensor, batch: int) -> Tensor:
@@ -137,7 +136,7 @@ class Layout:
         queries = queries.split([len(rest) for rest in self.rest], dim=1)  # (batch, n, 1, ...) each
         found = []
         for query, own in zip(queries, self._groups(keys_values, batch), strict=True):
-            attended = block.attend(query.flatten(0, 1), *self._behind(shared, own))
+            attended = block.attend([query[:, :, None].flatten(0, 1), self._behind(shared, own)])
             found.append(attended.unflatten(0, (batch, -1)).squeeze(2))
         x = block.finished(self._ends(x, batch), torch.cat(found, dim=1))
         return x.index_select(1, self.inverse)
@@ -152,16 +151,15 @@ class Layout:
         parts = x[batch * self.start :].split([math.prod(shape) for shape in shapes])
         return [part.unflatten(0, shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _behind(self, shared: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values ``(rows, start + length, heads, head width)`` of a group.
+    def _behind(self, shared: Tensor, own: Tensor) -> Tensor:
+        """Return keys and values ``(rows, start + length, 2, heads, head width)`` of a group.
 
         Args:
             shared: those of the start, ``(batch, start, 2, heads, head width)``.
             own: those of the group, ``(batch, sentences, length, 2, heads, head width)``.
         """
         shared = shared[:, None].expand(-1, own.shape[1], -1, -1, -1, -1)
-        keys, values = torch.cat([shared, own], dim=2).flatten(0, 1).unbind(2)
-        return keys, values
+        return torch.cat([shared, own], dim=2).flatten(0, 1)
 
 
 def causal_mask(length: int, before: int, like: Tensor) -> Tensor:

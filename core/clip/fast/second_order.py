@@ -8,7 +8,7 @@ Exact up to rounding, for derivatives of first and second order; a third raises 
 counterpart: torch's own functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprompt.core.clip.gradients import is_twice_differentiable
-from softprompt.core.clip.towers.block import attend
+from softprompt.core.clip.towers.block import Linear, attend
 from softprompt.core.clip.towers.text import TextTower
 from softprompt.core.clip.towers.vision import NativeVisionTower, VisionTower
 from softprompt.core.clip.towers.walk import at_least_single
@@ -35,6 +35,9 @@ def use_second_order(text: TextTower, image: VisionTower) -> None:
         block.norm_2 = Norm(block.norm_2)
         if block.activation is F.silu:
             block.activation = silu
+        if block.share != 1:  # a copy of the weights saves an operation in each pass backward
+            block.down = Linear(block.down.weight * block.share, block.down.bias * block.share)
+            block.share = 1.0
 
 
 class Norm:
@@ -46,12 +49,13 @@ class Norm:
         found: Any = SimpleNamespace(**norm.keywords) if isinstance(norm, partial) else norm
         self.weight: Tensor | None = getattr(found, "weight", None)
         self.bias: Tensor | None = getattr(found, "bias", None)
+        self.minus = None if self.weight is None else torch.full_like(self.weight, -1)
         self.eps: float = getattr(found, "eps", 0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
         known = self.weight is not None and self.bias is not None and x.dtype == self.weight.dtype
         if known and is_twice_differentiable():
-            return _Norm.apply(x, self.weight, self.bias, self.eps)
+            return _Norm.apply(x, self.weight, self.bias, self.minus, self.eps)
         return self.norm(x)
 
 
@@ -59,15 +63,15 @@ class _Norm(torch.autograd.Function):
     """A layer norm over the last dimension, of fixed weight and bias."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, eps):
+    def forward(ctx, x, weight, bias, minus, eps):
         y, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], weight, bias, eps)
-        ctx.save_for_backward(x, mean, rstd, weight)
+        ctx.save_for_backward(x, mean, rstd, weight, minus)
         ctx.eps = eps
         return y
 
     @staticmethod
     def backward(ctx, *gradients):
-        return _NormGradient.apply(*gradients, *ctx.saved_tensors, ctx.eps), None, None, None
+        return _NormGradient.apply(*gradients, *ctx.saved_tensors, ctx.eps), None, None, None, None
 
 
 class _NormGradient(torch.autograd.Function):
@@ -77,9 +81,9 @@ class _NormGradient(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, gradient, x, mean, rstd, weight, eps):
+    def forward(ctx, gradient, x, mean, rstd, weight, minus, eps):
         found = _norm_gradient(gradient, x, mean, rstd, weight)
-        ctx.save_for_backward(gradient, x, mean, rstd, weight, found)
+        ctx.save_for_backward(gradient, x, mean, rstd, weight, minus, found)
         ctx.eps = eps
         return found
 
@@ -87,14 +91,11 @@ class _NormGradient(torch.autograd.Function):
     def backward(ctx, *cotangents):
         (c,) = cotangents
         _check_last()
-        gradient, x, mean, rstd, weight, found = ctx.saved_tensors
-        n = F.layer_norm(x, x.shape[-1:], eps=ctx.eps)
-        h = gradient * weight
-        same = _norm_gradient(c.contiguous(), x, mean, rstd, None)  # the map is symmetric
-        # The three terms differ in which of these is a factor, and which two are averaged over.
-        means = (torch.stack([c, h, c]) * torch.stack([found, n, n])).mean(-1, keepdim=True)
-        by_x = (torch.stack([n, same, found]) * means).sum(0) * -rstd
-        return same * weight, by_x, None, None, None, None
+        gradient, x, mean, rstd, weight, minus, found = ctx.saved_tensors
+        n = F.layer_norm(x, x.shape[-1:], minus, eps=ctx.eps)  # the negative
+        same = _norm_gradient(c, x, mean, rstd, None)  # the map is symmetric
+        by_x = _turned(c, gradient * weight, n, same, found, rstd / x.shape[-1])
+        return same * weight, by_x, None, None, None, None, None
 
 
 def _norm_gradient(
@@ -105,6 +106,62 @@ def _norm_gradient(
         gradient, x, x.shape[-1:], mean, rstd, weight, None, needed
     )
     return found[0]
+
+
+def _turned(c: Tensor, h: Tensor, n: Tensor, same: Tensor, found: Tensor, by: Tensor) -> Tensor:
+    """Return the gradient by ``n`` of ``c`` times what of ``h`` is orthogonal to ``n``.
+
+    Args:
+        c, h: the cotangent and the incoming gradient, ``(..., width)``.
+        n: a direction, the negative of it.
+        same, found: the outcome for ``c`` and that for ``h``.
+        by: a factor, ``(..., 1)``.
+    """
+    sums = (torch.stack([c, h, c]) * torch.stack([found, n, n])).sum(-1, keepdim=True)
+    return (torch.stack([n, same, found]) * (sums * by)).sum(0)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return ``F.normalize(x, dim=-1)`` of vectors that are no zeros."""
+    return _Unit.apply(x)
+
+
+class _Unit(torch.autograd.Function):
+    """``x`` divided by its length."""
+
+    @staticmethod
+    def forward(ctx, x):
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        y = x / length
+        ctx.save_for_backward(x, y, length)
+        return y
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return _UnitGradient.apply(*gradients, *ctx.saved_tensors)
+
+
+class _UnitGradient(torch.autograd.Function):
+    """Its gradient, what of it is orthogonal to ``y``, divided by the length."""
+
+    @staticmethod
+    def forward(ctx, gradient, x, y, length):
+        found = _orthogonal(gradient, y, length)
+        ctx.save_for_backward(gradient, y, length, found)
+        return found
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        (c,) = cotangents
+        _check_last()
+        gradient, y, length, found = ctx.saved_tensors
+        same = _orthogonal(c, y, length)  # the map is symmetric
+        return same, _turned(c, gradient, -y, same, found, 1 / length), None, None
+
+
+def _orthogonal(gradient: Tensor, y: Tensor, length: Tensor) -> Tensor:
+    along = (gradient * y).sum(-1, keepdim=True)
+    return torch.addcmul(gradient, y, along, value=-1) / length
 
 
 def silu(x: Tensor) -> Tensor:
@@ -139,83 +196,100 @@ class _SiLUGradient(torch.autograd.Function):
         _check_last()
         gradient, x = ctx.saved_tensors
         s = torch.sigmoid(x)
-        factor = 2 - x * torch.tanh(x / 2)  # 1 - 2 s = -tanh(x / 2)
+        factor = torch.sub(x, F.silu(x), alpha=2) + 2
         by_x = torch.ops.aten.sigmoid_backward(c * gradient, s) * factor
         return torch.ops.aten.silu_backward(c, x), by_x
 
 
 def attend_twice(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
+    parts: Sequence[Tensor], mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
-    """Return ``attend(q, k, v, mask, causal)``; a mask is given where it is causal, too."""
+    """Return ``attend(parts, mask, causal)``; a mask is given where it is causal, too."""
     if not is_twice_differentiable():
-        return attend(q, k, v, mask, causal)
-    rows, _, heads, _ = q.shape
-    parts = [each.transpose(1, 2) for each in (q, k, v)]  # (rows, heads, tokens, head width)
-    if q.shape == k.shape:
-        parts = torch.stack(parts).unbind()  # one copy, not three
-    if mask is not None and mask.dim() == 4:
-        mask = mask.to(q.dtype).expand(rows, heads, -1, -1).flatten(0, 1)
+        return attend(parts, mask, causal)
+    rows, _, _, heads, _ = parts[0].shape
+    if mask is not None:
+        mask = at_least_single(mask)
+        mask = mask.expand(rows, heads, -1, -1).flatten(0, 1) if mask.dim() == 4 else mask
     # torch's own decomposed attention computes in fp32, too.
-    parts = [at_least_single(each.flatten(0, 1)) for each in parts]
-    attended = _Attention.apply(*parts, None if mask is None else at_least_single(mask))
-    return attended.to(q.dtype).unflatten(0, (rows, heads)).transpose(1, 2).flatten(2)
+    attended = _Attention.apply(mask, *map(at_least_single, parts))
+    return attended.to(parts[0].dtype)
 
 
 class _Attention(torch.autograd.Function):
-    """``p v`` with ``p = softmax(c q k^T + mask)``, of tensors ``(n, tokens, width)``.
-
-    ``c`` is one over the root of the width.
-    """
+    """``p v`` with ``p = softmax(c q k^T + mask)``, where ``c`` is one over the width's root."""
 
     @staticmethod
-    def forward(ctx, q, k, v, mask):
+    def forward(ctx, mask, *parts):
+        q, k, v = (each for part in parts for each in _by_head(part))  # (n, tokens, width) each
         with torch.autocast(q.device.type, enabled=False):
             if mask is None:
                 scores = _scaled(q, k.mT, _scale(q))
             else:
                 scores = torch.baddbmm(mask, q, k.mT, alpha=_scale(q))
             p = torch.softmax(scores, dim=-1)
-            ctx.save_for_backward(q, k, v, p)
-            return torch.bmm(p, v)
+            attended = torch.bmm(p, v)
+        ctx.save_for_backward(q, k, v, p, *parts)
+        return attended.unflatten(0, (parts[0].shape[0], -1)).transpose(1, 2).flatten(2)
 
     @staticmethod
     def backward(ctx, *gradients):
-        return *_AttentionGradient.apply(*gradients, *ctx.saved_tensors), None
+        return None, *_AttentionGradient.apply(*gradients, *ctx.saved_tensors)
 
 
 class _AttentionGradient(torch.autograd.Function):
-    """Its gradient: ``s = p (g v^T - d)`` with ``d`` the row sums of ``p (g v^T)``, and from it
+    """Its gradient: ``c s k``, ``c s^T q`` and ``p^T g``, with ``s = p (g v^T - rows' sums)``.
 
-    ``c s k``, ``c s^T q`` and ``p^T g``. Softmax's gradient is a symmetric map, ``s = p^ (g v^T)``.
+    ``q``, ``k``, ``v`` are copies of what is in ``parts``, by head.
     """
 
     @staticmethod
-    def forward(ctx, g, q, k, v, p):
-        g = g.contiguous()
-        by_p = torch.bmm(g, v.mT)
+    def forward(ctx, g, q, k, v, p, *parts):
+        heads, width = parts[0].shape[-2:]
+        (g,) = _by_head(g.unflatten(-1, (1, heads, width)))
+        by_p, c = torch.bmm(g, v.mT), _scale(q)
         s = _softmax_gradient(by_p, p)
         ctx.save_for_backward(g, q, k, v, p, by_p, s)
-        c = _scale(q)
-        return _scaled(s, k, c), _scaled(s.mT, q, c), torch.bmm(p.mT, g)
+        ctx.shapes = [part.shape for part in parts]
+        return _joined([_scaled(s, k, c), _scaled(s.mT, q, c), torch.bmm(p.mT, g)], ctx.shapes)
 
     @staticmethod
     def backward(ctx, *cotangents):
-        """Return the gradients for cotangents of those by ``q``, ``k`` and ``v``."""
+        a, b, e = (each for part in cotangents for each in _by_head(part))  # by q, k and v
         _check_last()
-        a, b, e = cotangents
         g, q, k, v, p, by_p, s = ctx.saved_tensors
         c = _scale(q)
         u = torch.baddbmm(torch.bmm(a, k.mT), q, b.mT, beta=c, alpha=c)  # by s
         by_g_v = _softmax_gradient(u, p)
-        # By p, up to a constant a row, of which softmax's gradient is free: (u - mean)(by_p - d).
+        # By p, up to a constant a row, of which softmax's gradient is free: (u - sum) (by_p - sum).
         u = u - (p * u).sum(-1, keepdim=True)
         rest = by_p - (p * by_p).sum(-1, keepdim=True)
         w = _softmax_gradient(torch.bmm(g, e.mT).addcmul_(u, rest), p)  # by the scores
         by_q = torch.baddbmm(torch.bmm(w, k), s, b, beta=c, alpha=c)
         by_k = torch.baddbmm(torch.bmm(w.mT, q), s.mT, a, beta=c, alpha=c)
         by_v = torch.bmm(by_g_v.mT, g)
-        return torch.baddbmm(torch.bmm(p, e), by_g_v, v), by_q, by_k, by_v, None
+        by_g = torch.baddbmm(torch.bmm(p, e), by_g_v, v)
+        by_g = by_g.unflatten(0, (ctx.shapes[0][0], -1)).transpose(1, 2).flatten(2)
+        return by_g, None, None, None, None, *_joined([by_q, by_k, by_v], ctx.shapes)
+
+
+def _by_head(part: Tensor) -> tuple[Tensor, ...]:
+    """Return the tensors ``(rows and heads, tokens, width)`` of ``(rows, tokens, n, heads, width)``
+
+    in one copy.
+    """
+    return part.permute(2, 0, 3, 1, 4).flatten(1, 2).contiguous().unbind()
+
+
+def _joined(found: Sequence[Tensor], shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
+    """Return ``_by_head``'s tensors in parts of some shapes again."""
+    each = iter(found)
+    return tuple(
+        torch.stack(
+            [next(each).unflatten(0, (shape[0], -1)).transpose(1, 2) for _ in range(shape[2])], 2
+        )
+        for shape in shapes
+    )
 
 
 def _scale(q: Tensor) -> float:

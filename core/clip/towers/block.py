@@ -64,8 +64,7 @@ class Block:
 
         ``causal`` says that ``mask`` is the plain causal one, which a kernel may know by itself.
         """
-        q, k, v = self.projected(x).unbind(-3)
-        return self.finished(x, self.attend(q, k, v, mask, causal))
+        return self.finished(x, self.attend([self.projected(x)], mask, causal))
 
     def pooled(
         self, x: Tensor, pick: Callable[[Tensor], Tensor], mask: Tensor | None = None
@@ -75,9 +74,11 @@ class Block:
         ``mask`` is of that token's attention, ``(rows, 1, 1, tokens)``.
         """
         normed = self.norm_1(x)
-        q = self.by_head(self.query(pick(normed)), 1).squeeze(-3)
-        k, v = self.by_head(self.key_value(normed), 2).unbind(-3)
-        return self.finished(pick(x), self.attend(q, k, v, mask))
+        parts = [
+            self.by_head(self.query(pick(normed)), 1),
+            self.by_head(self.key_value(normed), 2),
+        ]
+        return self.finished(pick(x), self.attend(parts, mask))
 
     def projected(self, x: Tensor) -> Tensor:
         """Return queries, keys and values ``(..., 3, heads, head width)`` of tokens."""
@@ -101,14 +102,15 @@ def blocks_of(modules: Sequence[nn.Module]) -> list[Block]:
     return [Block(module) for module in modules] if ordinary else []
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
-) -> Tensor:
-    """Return ``(rows, tokens, width)`` of ``(rows, tokens, heads, head width)`` each.
+def attend(parts: Sequence[Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """Return what queries attend to, ``(rows, tokens, width)``.
 
-    Where ``causal``, a mask that is given as well is the causal one, and is not read.
+    Args:
+        parts: queries, keys and values in this order, ``(rows, tokens, 1 to 3, heads, head width)``
+            each.
+        mask: is added to the scores; where ``causal``, it is the causal one, and not read.
     """
-    q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+    q, k, v = (each.transpose(1, 2) for part in parts for each in part.unbind(2))
     mask = None if causal else mask
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return attended.transpose(1, 2).flatten(2)

@@ -60,7 +60,7 @@ class Counter(TorchDispatchMode):
         name, counts = func.overloadpacket.__name__, self.counts
         if func.namespace in ("profiler", "prim") or name.startswith("empty") or name in NOTHING:
             pass
-        elif func.is_view:
+        elif func.is_view or name == "_unsafe_view":
             counts.views += 1
         else:
             counts.operations += 1
