@@ -201,8 +201,8 @@ class ProMetaR(Trainer):
                 params,
                 create_graph=not self.fast_adaptation,
             )
-        if self.model.clip.launch_bound:  # one operation each, which rounds differently
-            adapted = {n: v.sub(g_hat[n], alpha=self.adapt_lr) for n, v in params.items()}
+        if self.model.clip.launch_bound:
+            adapted = stepped_together(params, g_hat, self.adapt_lr)
         else:
             adapted = {n: v - self.adapt_lr * g_hat[n] for n, v in params.items()}
 
@@ -237,8 +237,9 @@ def gated_together(
 ) -> dict[str, Tensor]:
     """Return ``g + gate(g, r) * r`` by name, for all tensors of one shape at once."""
     found = {}
-    for alike in _alike(gates, g):
-        own = [cast(Gate, gates[_key(name)]) for name in alike]
+    by_name = {name: cast(Gate, gates[_key(name)]) for name in g}
+    for alike in _alike(g, {name: gate.entries for name, gate in by_name.items()}):
+        own = [by_name[name] for name in alike]
         first, second = (
             torch.stack([getattr(gate, layer).weight for gate in own]).mT
             for layer in ("first", "second")
@@ -251,11 +252,22 @@ def gated_together(
     return {name: found[name] for name in g}
 
 
-def _alike(gates: nn.ModuleDict, g: dict[str, Tensor]) -> list[list[str]]:
-    """Return the names of tensors that share a shape and a size of their gates."""
+def stepped_together(
+    values: dict[str, Tensor], steps: dict[str, Tensor], rate: float
+) -> dict[str, Tensor]:
+    """Return ``value - rate * step`` by name, for all tensors of one shape at once."""
+    found = {}
+    for alike in _alike(values):
+        each, other = (torch.stack([by[name] for name in alike]) for by in (values, steps))
+        found |= zip(alike, each.sub(other, alpha=rate).unbind(), strict=True)
+    return {name: found[name] for name in values}
+
+
+def _alike(values: dict[str, Tensor], *sizes: dict[str, int]) -> list[list[str]]:
+    """Return the names of tensors that share a shape, and have the same of some sizes."""
     groups: dict[tuple, list[str]] = {}
-    for name, value in g.items():
-        groups.setdefault((value.shape, gates[_key(name)].entries), []).append(name)
+    for name, value in values.items():
+        groups.setdefault((value.shape, *(size[name] for size in sizes)), []).append(name)
     return list(groups.values())
 
 

@@ -94,7 +94,7 @@ class _NormGradient(torch.autograd.Function):
         gradient, x, mean, rstd, weight, minus, found = ctx.saved_tensors
         n = F.layer_norm(x, x.shape[-1:], minus, eps=ctx.eps)  # the negative
         same = _norm_gradient(c, x, mean, rstd, None)  # the map is symmetric
-        by_x = _turned(c, gradient * weight, n, same, found, rstd / x.shape[-1])
+        by_x = _turned(c, gradient * weight, n, same, found, rstd)
         return same * weight, by_x, None, None, None, None, None
 
 
@@ -115,10 +115,10 @@ def _turned(c: Tensor, h: Tensor, n: Tensor, same: Tensor, found: Tensor, by: Te
         c, h: the cotangent and the incoming gradient, ``(..., width)``.
         n: a direction, the negative of it.
         same, found: the outcome for ``c`` and that for ``h``.
-        by: a factor, ``(..., 1)``.
+        by: a factor, ``(..., 1)``, of the products' means.
     """
-    sums = (torch.stack([c, h, c]) * torch.stack([found, n, n])).sum(-1, keepdim=True)
-    return (torch.stack([n, same, found]) * (sums * by)).sum(0)
+    means = (torch.stack([c, h, c]) * torch.stack([found, n, n])).mean(-1, keepdim=True)
+    return (torch.stack([n, same, found]) * (means * by)).sum(0)
 
 
 def unit(x: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class _UnitGradient(torch.autograd.Function):
         _check_last()
         gradient, y, length, found = ctx.saved_tensors
         same = _orthogonal(c, y, length)  # the map is symmetric
-        return same, _turned(c, gradient, -y, same, found, 1 / length), None, None
+        return same, _turned(c, gradient, -y, same, found, y.shape[-1] / length), None, None
 
 
 def _orthogonal(gradient: Tensor, y: Tensor, length: Tensor) -> Tensor:
@@ -247,9 +247,8 @@ class _AttentionGradient(torch.autograd.Function):
     def forward(ctx, g, q, k, v, p, *parts):
         heads, width = parts[0].shape[-2:]
         (g,) = _by_head(g.unflatten(-1, (1, heads, width)))
-        by_p, c = torch.bmm(g, v.mT), _scale(q)
-        s = _softmax_gradient(by_p, p)
-        ctx.save_for_backward(g, q, k, v, p, by_p, s)
+        s, c = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), p, -1, p.dtype), _scale(q)
+        ctx.save_for_backward(g, q, k, v, p, s)
         ctx.shapes = [part.shape for part in parts]
         return _joined([_scaled(s, k, c), _scaled(s.mT, q, c), torch.bmm(p.mT, g)], ctx.shapes)
 
@@ -257,14 +256,14 @@ class _AttentionGradient(torch.autograd.Function):
     def backward(ctx, *cotangents):
         a, b, e = (each for part in cotangents for each in _by_head(part))  # by q, k and v
         _check_last()
-        g, q, k, v, p, by_p, s = ctx.saved_tensors
+        g, q, k, v, p, s = ctx.saved_tensors
         c = _scale(q)
         u = torch.baddbmm(torch.bmm(a, k.mT), q, b.mT, beta=c, alpha=c)  # by s
-        by_g_v = _softmax_gradient(u, p)
-        # By p, up to a constant a row, of which softmax's gradient is free: (u - sum) (by_p - sum).
         u = u - (p * u).sum(-1, keepdim=True)
-        rest = by_p - (p * by_p).sum(-1, keepdim=True)
-        w = _softmax_gradient(torch.bmm(g, e.mT).addcmul_(u, rest), p)  # by the scores
+        by_g_v = p * u
+        # By p, times p, up to a multiple of p in each row, which the scores' gradient is free of.
+        w = torch.addcmul(p * torch.bmm(g, e.mT), u, s)
+        w = torch.addcmul(w, p, w.sum(-1, keepdim=True), value=-1)  # by the scores
         by_q = torch.baddbmm(torch.bmm(w, k), s, b, beta=c, alpha=c)
         by_k = torch.baddbmm(torch.bmm(w.mT, q), s.mT, a, beta=c, alpha=c)
         by_v = torch.bmm(by_g_v.mT, g)
@@ -299,10 +298,6 @@ def _scale(q: Tensor) -> float:
 def _scaled(a: Tensor, b: Tensor, scale: float) -> Tensor:
     """Return ``scale a b`` in one operation."""
     return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
-
-
-def _softmax_gradient(gradient: Tensor, p: Tensor) -> Tensor:
-    return torch.ops.aten._softmax_backward_data(gradient, p, -1, p.dtype)
 
 
 def _check_last() -> None:
