@@ -110,10 +110,16 @@ def attend(parts: Sequence[Tensor], mask: Tensor | None = None, causal: bool = F
             each.
         mask: is added to the scores; where ``causal``, it is the causal one, and not read.
     """
-    q, k, v = (each.transpose(1, 2) for part in parts for each in part.unbind(2))
+    each = (x for part in parts for x in _apart(part))
+    q, k, v = (x.transpose(1, 2) for x in each)
     mask = None if causal else mask
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return attended.transpose(1, 2).flatten(2)
+
+
+def _apart(part: Tensor) -> tuple[Tensor, ...]:
+    """Return what is along the third dimension; of one tensor, a view whose gradient is free."""
+    return part.unbind(2) if part.shape[2] > 1 else (part.squeeze(2),)
 
 
 def _is_quick(module: Any) -> bool:
