@@ -140,7 +140,7 @@ def small_model(layers: int):
     return model, open_clip.get_tokenizer("ViT-B-16")
 
 
-def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
+def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3, **options):
     """A random CLIP of OpenAI's kind, small enough that a training step takes milliseconds."""
     from softprompt.core.clip.frozen import FrozenCLIP
 
@@ -150,7 +150,8 @@ def build_small_clip(dtype: torch.dtype = torch.float32, layers: int = 3):
         model, tokenizer = small_model(layers)
     finally:
         torch.set_default_dtype(usual)
-    return FrozenCLIP(copy.deepcopy(model).to(dtype), tokenizer, name="small", weights="random")
+    model = copy.deepcopy(model).to(dtype)
+    return FrozenCLIP(model, tokenizer, name="small", weights="random", **options)
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--classes", nargs="+", type=at_least(1), help="instead of those of --rows")
     parser.add_argument(
         "--rows",
-        choices=("quick", "full", "growth"),
+        choices=("quick", "full", "growth", "operations"),
         default="quick",
-        help=f"quick: {QUICK[0]} classes; full: those of the table; growth: curves, ours alone",
+        help=f"quick: {QUICK[0]} classes; full: those of the table; growth: curves, ours alone; "
+        "operations: how many a step has, for every learner under every trainer",
     )
     parser.add_argument("--repeats", type=at_least(1), default=5, help="timed runs of each at most")
     parser.add_argument(
@@ -43,13 +44,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="ours; theirs is fp32"
     )
+    parser.add_argument(
+        "--device-path",
+        choices=("gpu", "cpu"),
+        help="whose operations --rows operations counts, on any machine (default gpu)",
+    )
     parser.add_argument("--no-reference", action="store_true", help="run ours alone")
     given = parser.parse_args(arguments)
     if given.rows == "growth" and (given.methods or given.classes):
         raise UserError("--rows growth has rows and classes of its own; leave out the others")
     if given.rows == "growth":
         refuse_together(given, "--rows growth, which runs ours alone", "--no-reference")
-    given.methods = given.methods or [*ROWS]
+    if given.device_path and given.rows != "operations":
+        raise UserError("--device-path is for --rows operations")
+    given.device_path = given.device_path or "gpu"
+    given.methods = given.methods or []  # all
     return given
 
 

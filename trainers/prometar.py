@@ -99,7 +99,7 @@ class ProMetaR(Trainer):
 
     def prepare(self, optim: Optim) -> None:
         super().prepare(optim)
-        self.gate_optim = optim.with_(lr=self.gate_lr, warmup_lr=self.gate_warmup_lr)
+        self.gate_optim = self.optim.with_(lr=self.gate_lr, warmup_lr=self.gate_warmup_lr)
         self.optimizers["gate"] = self.gate_optim.optimizer(self.gates.parameters())
 
     def learning_rates(self, epoch: int) -> dict[str, float]:
@@ -138,27 +138,52 @@ class ProMetaR(Trainer):
 
     def step_on_all(self, batch: Batch, teacher_image: Tensor) -> dict[str, Tensor]:
         """Step along the whole batch's ``g_hat``, and return the terms without their graph."""
-        ce, text, image = self.losses(batch, teacher_image)
-        self.update(self.modulated(ce, text + image, self.model.params()))
+        (ce, text, image), g_hat = self.modulated(batch, teacher_image, self.model.params())
+        self.update(g_hat)
         return {"ce": ce.detach(), "text": text.detach(), "image": image.detach()}
 
     def losses(
-        self, batch: Batch, teacher_image: Tensor, params: dict[str, Tensor] | None = None
+        self,
+        batch: Batch,
+        teacher_image: Tensor,
+        params: dict[str, Tensor] | None = None,
+        other: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return cross-entropy and the weighted text and image regularizers at ``params``."""
-        features = self.model(batch, params)
+        """Return cross-entropy and the weighted text and image regularizers at ``params``.
+
+        Args:
+            other: tensors of the same values, of which the regularizers are taken instead.
+        """
+        if params is None or other is None:
+            features = held = self.model(batch, params)
+        else:
+            features, held = self.model.at_each(batch, (params, other))
         ce = F.cross_entropy(features.logits, batch.labels)
-        text = F.l1_loss(features.text, self.teacher_text.expand_as(features.text))
-        image = F.l1_loss(features.image, teacher_image)
+        text = F.l1_loss(held.text, self.teacher_text.expand_as(held.text))
+        image = F.l1_loss(held.image, teacher_image)
         return ce, self.text_weight * text, self.image_weight * image
 
     def modulated(
-        self, ce: Tensor, regularizer: Tensor, params: dict[str, Tensor], create_graph: bool = False
-    ) -> dict[str, Tensor]:
-        """Return ``g_hat = g + gate(g, r) * r`` for each tensor."""
+        self,
+        batch: Batch,
+        teacher_image: Tensor,
+        params: dict[str, Tensor],
+        create_graph: bool = False,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor]]:
+        """Return the losses at ``params`` and ``g_hat = g + gate(g, r) * r`` for each tensor."""
+        if self.model.clip.launch_bound:
+            # Two copies of the batch, one for each gradient, are one pass backward.
+            own, other = ({n: v.view_as(v) for n, v in params.items()} for _ in range(2))
+            losses = ce, text, image = self.losses(batch, teacher_image, own, other)
+            both = {**own, **{_other(name): value for name, value in other.items()}}
+            g = self.gradients(ce + text + image, both, create_graph, retain_graph=False)
+            r = {name: g.pop(_other(name)) for name in params}
+            return losses, gated_together(self.gates, g, r)
+        losses = ce, text, image = self.losses(batch, teacher_image, params)
         g = self.gradients(ce, params, create_graph)
-        r = self.gradients(regularizer, params, create_graph, retain_graph=False)
-        return {name: g[name] + self.gates[_key(name)](g[name], r[name]) * r[name] for name in g}
+        r = self.gradients(text + image, params, create_graph, retain_graph=False)
+        gates = {name: self.gates[_key(name)](g[name], r[name]) for name in g}
+        return losses, {name: g[name] + gates[name] * r[name] for name in g}
 
     def outer_loss(self, batch: Batch, teacher_image: Tensor) -> Tensor:
         """Adapt to all labels of the batch but one, and return the loss on that one, mixed."""
@@ -170,11 +195,16 @@ class ProMetaR(Trainer):
         params = self.model.params()
         # Only this pass is differentiated twice, so only it goes without fused attention.
         with nullcontext() if self.fast_adaptation else twice_differentiable():
-            ce, text, image = self.losses(
-                Batch(others, other_labels), teacher_image[drawn["support"]], params
+            _, g_hat = self.modulated(
+                Batch(others, other_labels),
+                teacher_image[drawn["support"]],
+                params,
+                create_graph=not self.fast_adaptation,
             )
-            g_hat = self.modulated(ce, text + image, params, create_graph=not self.fast_adaptation)
-        adapted = {name: value - self.adapt_lr * g_hat[name] for name, value in params.items()}
+        if self.model.clip.launch_bound:
+            adapted = stepped_together(params, g_hat, self.adapt_lr)
+        else:
+            adapted = {n: v - self.adapt_lr * g_hat[n] for n, v in params.items()}
 
         image, text = self.model.encode(torch.cat([images, others[partner]]), adapted)
         own, other = image.chunk(2)  # (query, dim) each, not normalized
@@ -202,5 +232,48 @@ class Gate(nn.Module):
         return gate.repeat_interleave(GROUP, dim=-1)[:, : self.entries].reshape(g.shape)
 
 
+def gated_together(
+    gates: nn.ModuleDict, g: dict[str, Tensor], r: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return ``g + gate(g, r) * r`` by name, for all tensors of one shape at once."""
+    found = {}
+    by_name = {name: cast(Gate, gates[_key(name)]) for name in g}
+    for alike in _alike(g, {name: gate.entries for name, gate in by_name.items()}):
+        own = [by_name[name] for name in alike]
+        first, second = (
+            torch.stack([getattr(gate, layer).weight for gate in own]).mT
+            for layer in ("first", "second")
+        )  # (tensors, in, groups)
+        each, other = (torch.stack([by[name] for name in alike]) for by in (g, r))
+        z = [x.reshape(len(own), -1, own[0].entries) for x in (each, other)]
+        gate = torch.sigmoid(torch.cat(z, dim=-1) @ first @ second)  # (tensors, blocks, groups)
+        gate = gate.repeat_interleave(GROUP, dim=-1)[..., : own[0].entries].reshape(each.shape)
+        found |= zip(alike, torch.addcmul(each, gate, other).unbind(), strict=True)
+    return {name: found[name] for name in g}
+
+
+def stepped_together(
+    values: dict[str, Tensor], steps: dict[str, Tensor], rate: float
+) -> dict[str, Tensor]:
+    """Return ``value - rate * step`` by name, for all tensors of one shape at once."""
+    found = {}
+    for alike in _alike(values):
+        each, other = (torch.stack([by[name] for name in alike]) for by in (values, steps))
+        found |= zip(alike, each.sub(other, alpha=rate).unbind(), strict=True)
+    return {name: found[name] for name in values}
+
+
+def _alike(values: dict[str, Tensor], *sizes: dict[str, int]) -> list[list[str]]:
+    """Return the names of tensors that share a shape, and have the same of some sizes."""
+    groups: dict[tuple, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault((value.shape, *(size[name] for size in sizes)), []).append(name)
+    return list(groups.values())
+
+
 def _key(name: str) -> str:
     return name.replace(".", "/")  # a module's name cannot hold a dot
+
+
+def _other(name: str) -> str:
+    return f"other/{name}"

@@ -14,6 +14,7 @@ from softprompt.core.clip.fast.chunked import encode_images_chunked, encode_text
 from softprompt.core.clip.fast.onednn import applies as onednn_applies
 from softprompt.core.clip.fast.onednn import prepacked_bytes, use_onednn
 from softprompt.core.clip.fast.ragged import RaggedSentences, encode_text_ragged
+from softprompt.core.clip.fast.second_order import unit, use_second_order
 from softprompt.core.clip.fast.sharded import encode_images_sharded, encode_text_sharded
 from softprompt.core.clip.fast.store import FeatureStore, key_of
 from softprompt.core.clip.fingerprint import model_fingerprint
@@ -46,6 +47,7 @@ class FrozenCLIP:
         onednn: str = "auto",
         device: str | torch.device = "cpu",
         caution: str = "",
+        launch_bound: bool | None = None,
     ):
         """Freeze ``model`` on ``device``.
 
@@ -60,6 +62,7 @@ class FrozenCLIP:
             memory_limit: gigabytes that each tower may keep for backward passes.
             onednn: multiply by oneDNN, "on", "off" or "auto"; see ``fast/onednn.py``.
             caution: what a reader of its numbers must know; "": nothing.
+            launch_bound: prefer few large operations to little computing; None: off a CPU.
 
         Raises:
             UserError: the model has a tower that cannot be run exactly with prompts.
@@ -73,6 +76,10 @@ class FrozenCLIP:
         self.device = torch.device(device)
         self.text = text_tower(self.model, tokenizer)
         self.image = image_tower(self.model.visual)
+        self.launch_bound = self.device.type != "cpu" if launch_bound is None else launch_bound
+        self.text.launch_bound = self.image.launch_bound = self.launch_bound
+        if self.launch_bound:
+            use_second_order(self.text, self.image)
         self.onednn = onednn_applies(onednn, precision, self.device)
         if self.onednn:
             use_onednn([*self.text.parts, *self.image.parts])
@@ -138,6 +145,10 @@ class FrozenCLIP:
     def unprompted(self, images: Images) -> Tensor:
         """Return features ``(batch, dim)`` without prompts, which ``images`` remember."""
         return images.unprompted(self, lambda: self.encode_image(images.images))
+
+    def unit(self, features: Tensor) -> Tensor:
+        """Return features ``(..., dim)`` at length 1."""
+        return unit(features) if self.launch_bound else F.normalize(features, dim=-1)
 
     def encode_text(self, sentences: RaggedSentences, prompts: Prompts = NOTHING) -> Tensor:
         """Return features ``(classes, dim)`` or ``(batch, classes, dim)``, not normalized, fp32."""

@@ -42,3 +42,8 @@ def gradients(
 def twice_differentiable() -> AbstractContextManager:
     """Return a context in which attention has a second derivative; fused kernels have none."""
     return sdpa_kernel([SDPBackend.MATH])
+
+
+def is_twice_differentiable() -> bool:
+    """Whether this is within ``twice_differentiable()``."""
+    return not torch.backends.cuda.flash_sdp_enabled()

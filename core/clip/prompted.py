@@ -93,6 +93,31 @@ class PromptedCLIP(nn.Module):
                 image = self.encode_image(images, prompts)
             return image, self.encode_text(prompts)
 
+    def at_each(
+        self, images: Tensor | Images, params: Sequence[dict[str, Tensor]]
+    ) -> list[Features]:
+        """Return ``self(images, p)`` for each ``p`` of some params, all of them in one pass."""
+        with _named_in_errors(self.learner):
+            images, parts = as_images(images), len(params)
+            condition = None
+            if self.learner.conditional:
+                with torch.no_grad():
+                    condition = F.normalize(self.clip.unprompted(images), dim=-1)
+            each = [self.prompts(p, condition) for p in params]
+            prompts = Prompts.joined(each, len(images.images))
+            if prompts.prompts_image:
+                image = self.clip.encode_image(images.images.repeat(parts, 1, 1, 1), prompts)
+                image = self.clip.unit(image).unflatten(0, (parts, -1))
+            else:
+                image = self.clip.unit(self.clip.unprompted(images)).expand(parts, -1, -1)
+            text = self.clip.unit(self.encode_text(prompts))
+            if not prompts.prompts_text:
+                text = text.expand(parts, -1, -1)
+            elif each[0].batch is not None:
+                text = text.unflatten(0, (parts, -1))
+        pairs = zip(image.unbind(), text.unbind(), strict=True)
+        return [Features(self.logits(*pair), *pair) for pair in pairs]
+
     def encode_image(self, images: Images, prompts: Prompts) -> Tensor:
         """Return image features ``(batch, dim)``, not normalized."""
         if prompts.prompts_image:
@@ -101,7 +126,7 @@ class PromptedCLIP(nn.Module):
 
     def compare(self, image: Tensor, text: Tensor) -> Features:
         """Return unit features and their logits, ``scale * cosine``."""
-        image, text = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+        image, text = self.clip.unit(image), self.clip.unit(text)
         return Features(self.logits(image, text), image, text)
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:

@@ -17,7 +17,11 @@ SQUARED = "cosine_squared"
 
 @dataclass(frozen=True)
 class Optim:
-    """The settings of an optimizer and its schedule; CoOp's are the defaults."""
+    """The settings of an optimizer and its schedule; CoOp's are the defaults.
+
+    Attributes:
+        fused: take a step in one operation for all tensors, equal up to rounding.
+    """
 
     name: str = "sgd"
     lr: float = 0.002
@@ -29,6 +33,7 @@ class Optim:
     epochs: int = 10
     warmup_epochs: int = 1
     warmup_lr: float = 1e-5
+    fused: bool = False
 
     @classmethod
     def from_config(cls, node: CfgNode) -> "Optim":
@@ -52,9 +57,14 @@ class Optim:
 
     def optimizer(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Return a new optimizer of these parameters."""
+        fused = True if self.fused else None  # None: torch decides
         if self.name in ADAMS:
             return ADAMS[self.name](
-                parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
+                parameters,
+                lr=self.lr,
+                betas=self.betas,
+                weight_decay=self.weight_decay,
+                fused=fused,
             )
         return torch.optim.SGD(
             parameters,
@@ -62,6 +72,7 @@ class Optim:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
+            fused=fused,
         )
 
     def lr_at(self, epoch: int) -> float:

@@ -114,7 +114,7 @@ class Trainer(nn.Module):
         Raises:
             UserError: the prompt learner has no parameters, or one that takes no gradient.
         """
-        self.optim = optim
+        self.optim = optim = optim.with_(fused=self.model.clip.launch_bound)
         trained = list(self.model.learner.parameters())
         frozen = [n for n, p in self.model.learner.named_parameters() if not p.requires_grad]
         if frozen:

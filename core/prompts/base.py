@@ -109,6 +109,32 @@ class Prompts:
             lambda v: v[images] if v.dim() == 3 else v,
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["Prompts"], images: int) -> "Prompts":
+        """Return the prompts for all parts' images, one part after another.
+
+        Text prompts that do not depend on the image are one image's for each part.
+
+        Args:
+            parts: prompts of the same form.
+            images: how many images each is for.
+        """
+        batch = parts[0].batch
+
+        def text(*vectors: Tensor) -> Tensor:
+            count = batch or 1
+            full = [v.expand(count, *(v.shape[1:] if v.dim() == 4 else v.shape)) for v in vectors]
+            joined = torch.cat(full)
+            return joined if joined.dim() == 4 else joined[:, None]
+
+        def image(*vectors: Tensor) -> Tensor:
+            return torch.cat([v.expand(images, *v.shape[-2:]) for v in vectors])
+
+        return cls.by_block(
+            map(text, *(part.text_vectors for part in parts)),
+            map(image, *(part.image_vectors for part in parts)),
+        )
+
     def map(self, function: Callable[[Tensor], Tensor]) -> "Prompts":
         """Return the prompts that ``function`` makes of each tensor."""
         return self._map(function, function)

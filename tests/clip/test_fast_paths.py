@@ -44,15 +44,15 @@ def double():
 
 
 @functools.cache
-def both(make_clip):
+def both(make_clip, launch_bound: bool):
     """The fast CLIP and the reference on the same weights."""
-    clip = make_clip(torch.float64)
+    clip = make_clip(torch.float64, launch_bound=launch_bound)
     return clip, ReferenceCLIP(clip)
 
 
 @pytest.fixture
 def pair(make_clip):
-    return both(make_clip)
+    return both(make_clip, False)
 
 
 def draw(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -77,12 +77,15 @@ def assert_same(found: list[dict], expected: list[dict]):
 
 
 @pytest.fixture
-def compare_steps(pair, make_batch, make_model, make_trainer, monkeypatch):
+def compare_steps(make_clip, make_batch, make_model, make_trainer, monkeypatch):
     batch = make_batch(6, torch.float64)
 
-    def compare(learner, trainer, **options):
-        clip, reference = pair
+    def compare(learner, trainer, launch_bound=False, **options):
+        clip, reference = both(make_clip, launch_bound)
         found = make_trainer(trainer, make_model(learner, clip, NAMES, **options))
+        for optimizer in found.optimizers.values():
+            for group in optimizer.param_groups:
+                group["fused"] = None  # torch rounds a fused step's learning rate to fp32
         if trainer in OFFICIAL:
             monkeypatch.setitem(TRAINERS._classes, trainer, OFFICIAL[trainer])
         expected = make_trainer(trainer, make_model(learner, reference, NAMES, **options))
@@ -102,6 +105,31 @@ def test_steps_are_the_references(any_learner, any_trainer, compare_steps):
 )
 def test_steps_of_contexts_that_share_less_are_the_references(options, any_trainer, compare_steps):
     compare_steps("coop", any_trainer, **options)
+
+
+@pytest.mark.parametrize("trainer", BOTH_ORDERS)
+def test_steps_of_few_launches_are_the_references(any_learner, trainer, compare_steps):
+    """What a GPU computes: padded sentences, other derivatives, two gradients at once."""
+    compare_steps(any_learner, trainer, launch_bound=True)
+
+
+@pytest.mark.parametrize("trainer", BOTH_ORDERS)
+@pytest.mark.parametrize("options", [{"csc": True}, {"class_token_position": "middle"}])
+def test_contexts_that_share_less_of_few_launches(options, trainer, compare_steps):
+    compare_steps("coop", trainer, launch_bound=True, **options)
+
+
+@pytest.mark.parametrize("learner", ["coop", "ivlp"])
+def test_ragged_sentences_of_few_launches(learner, compare_steps, monkeypatch):
+    monkeypatch.setattr(ragged, "TOKENS_PER_GROUP", -1e9)
+    compare_steps(learner, "prometar", launch_bound=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", ["coop", "ivlp", "maple"])
+def test_chunks_of_few_launches(learner, make_clip, compare_steps, monkeypatch):
+    monkeypatch.setattr(both(make_clip, True)[0], "memory_limit", 1e-4)
+    compare_steps(learner, "prometar", launch_bound=True)
 
 
 @pytest.mark.slow

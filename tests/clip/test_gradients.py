@@ -62,10 +62,11 @@ def test_fused_attention_has_no_second_derivative_but_ours_has(clip, batch, make
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize("learner", ["cocoop", "ivlp"])
+@pytest.mark.parametrize("launch_bound", [False, True])
 def test_half_precision_can_be_differentiated_twice(
-    precision, learner, make_clip, batch, make_model
+    precision, learner, launch_bound, make_clip, batch, make_model
 ):
-    clip = make_clip()
+    clip = make_clip(launch_bound=launch_bound)
     found = []
     for clip.precision in ("fp32", precision):
         model = make_model(learner, clip)

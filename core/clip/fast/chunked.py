@@ -13,7 +13,7 @@ from torch import Tensor
 
 from softprompt.core.base.files import GIGABYTE
 from softprompt.core.clip.fast.ragged import RaggedSentences, tokens_of
-from softprompt.core.clip.gradients import twice_differentiable
+from softprompt.core.clip.gradients import is_twice_differentiable, twice_differentiable
 from softprompt.core.clip.towers.text import TextTower
 from softprompt.core.clip.towers.vision import VisionTower
 from softprompt.core.prompts.base import Prompts
@@ -78,8 +78,7 @@ def cut_text(
         floats = _for_gradients(tower.depth)
     else:
         floats = ACTIVATIONS_FORWARD
-        on_cpu = sentences.embedded.device.type == "cpu"
-        limit = min(limit, CPU_FORWARD_LIMIT) if on_cpu else limit
+        limit = limit if tower.launch_bound else min(limit, CPU_FORWARD_LIMIT)
     tokens = tokens_of(tower, sentences, prompts)
     size = tokens * floats * tower.width * sentences.embedded.element_size()
     by_image = _parts(prompts.batch or 1, size, limit)
@@ -122,7 +121,7 @@ def cut_images(limit: float, tower: VisionTower, images: Tensor, prompts: Prompt
         floats = _for_gradients(tower.depth)
     else:
         floats = ACTIVATIONS_FORWARD
-        limit = CPU_FORWARD_LIMIT if images.device.type == "cpu" else math.inf
+        limit = math.inf if tower.launch_bound else CPU_FORWARD_LIMIT
     prompted = max((v.shape[-2] for v in vectors if v.dim() > 1), default=0)  # others: refused
     tokens = len(images) * (tower.tokens + prompted)
     return _parts(len(images), tokens * floats * tower.width * images.element_size(), limit)
@@ -183,9 +182,8 @@ def _has_gradient(inputs: Iterable[Tensor]) -> bool:
 
 def _for_gradients(depth: int) -> int:
     """Return the activations per token and unit of width that the backward passes to come need."""
-    # Without fused attention there is to be a second derivative; see twice_differentiable().
-    fused = torch.backends.cuda.flash_sdp_enabled()
-    return depth * (ACTIVATIONS_BACKWARD if fused else ACTIVATIONS_DOUBLE_BACKWARD)
+    twice = is_twice_differentiable()
+    return depth * (ACTIVATIONS_DOUBLE_BACKWARD if twice else ACTIVATIONS_BACKWARD)
 
 
 def _parts(count: int, size: float, limit: float) -> list[slice]:

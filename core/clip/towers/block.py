@@ -35,6 +35,7 @@ class Block:
         width: int = attention.embed_dim
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         self.heads: int = attention.num_heads
+        self.attend = attend
         self.norm_1: Callable[[Tensor], Tensor] = module.ln_1
         self.norm_2: Callable[[Tensor], Tensor] = module.ln_2
         self.scale_1: Callable[[Tensor], Tensor] = module.ls_1
@@ -58,20 +59,26 @@ class Block:
         self.up = Linear(mlp.c_fc.weight, gain * mlp.c_fc.bias)
         self.down = Linear(mlp.c_proj.weight, gain * mlp.c_proj.bias)
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return ``x`` ``(rows, tokens, width)`` after the block."""
-        q, k, v = self.projected(x).unbind(-3)
-        return self.finished(x, attend(q, k, v, mask))
+    def __call__(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Return ``x`` ``(rows, tokens, width)`` after the block.
 
-    def pooled(self, x: Tensor, at: tuple, mask: Tensor | None = None) -> Tensor:
-        """Return ``(rows, 1, width)``: the block's output for one token a row, ``x[at]``.
+        ``causal`` says that ``mask`` is the plain causal one, which a kernel may know by itself.
+        """
+        return self.finished(x, self.attend([self.projected(x)], mask, causal))
+
+    def pooled(
+        self, x: Tensor, pick: Callable[[Tensor], Tensor], mask: Tensor | None = None
+    ) -> Tensor:
+        """Return ``(rows, 1, width)``: the block's output for one token a row, ``pick(x)``.
 
         ``mask`` is of that token's attention, ``(rows, 1, 1, tokens)``.
         """
         normed = self.norm_1(x)
-        q = self.by_head(self.query(normed[at]), 1).squeeze(-3)
-        k, v = self.by_head(self.key_value(normed), 2).unbind(-3)
-        return self.finished(x[at], attend(q, k, v, mask))
+        parts = [
+            self.by_head(self.query(pick(normed)), 1),
+            self.by_head(self.key_value(normed), 2),
+        ]
+        return self.finished(pick(x), self.attend(parts, mask))
 
     def projected(self, x: Tensor) -> Tensor:
         """Return queries, keys and values ``(..., 3, heads, head width)`` of tokens."""
@@ -95,13 +102,24 @@ def blocks_of(modules: Sequence[nn.Module]) -> list[Block]:
     return [Block(module) for module in modules] if ordinary else []
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
-) -> Tensor:
-    """Return ``(rows, tokens, width)`` of ``(rows, tokens, heads, head width)`` each."""
-    q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+def attend(parts: Sequence[Tensor], mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """Return what queries attend to, ``(rows, tokens, width)``.
+
+    Args:
+        parts: queries, keys and values in this order, ``(rows, tokens, 1 to 3, heads, head width)``
+            each.
+        mask: is added to the scores; where ``causal``, it is the causal one, and not read.
+    """
+    each = (x for part in parts for x in _apart(part))
+    q, k, v = (x.transpose(1, 2) for x in each)
+    mask = None if causal else mask
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     return attended.transpose(1, 2).flatten(2)
+
+
+def _apart(part: Tensor) -> tuple[Tensor, ...]:
+    """Return what is along the third dimension; of one tensor, a view whose gradient is free."""
+    return part.unbind(2) if part.shape[2] > 1 else (part.squeeze(2),)
 
 
 def _is_quick(module: Any) -> bool:

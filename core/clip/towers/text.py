@@ -35,6 +35,12 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def places(self) -> Tensor:
+        """The place of each sentence's ``end`` among all tokens, ``(classes,)``."""
+        classes, length = self.ids.shape
+        return self.end + length * torch.arange(classes, device=self.ids.device)
+
     def __getitem__(self: S, classes: slice) -> S:
         return replace(
             self,
@@ -51,7 +57,13 @@ class TextTower:
     Under a causal mask nothing after the pooled place can reach it, so sentences are cut at the
     last one. Without a mask the padding takes part, as in SigLIP, and they keep their full length.
     The last block runs for the pooled places alone.
+
+    Attributes:
+        launch_bound: an operation costs more than what it computes, as on a GPU; then few large
+            operations are better than many small ones.
     """
+
+    launch_bound = False
 
     def __init__(self, modules: Any, pool: str, end_id: int | None, tokenizer: Any):
         """Read the modules.
@@ -108,6 +120,13 @@ class TextTower:
         places = torch.tensor(slots, dtype=torch.long, device=device).reshape(len(rows), -1)
         return Sentences(ids, embedded, end, places + self.tokens.start, shared)
 
+    @cached_property
+    def is_causal(self) -> bool:
+        """Whether the mask hides from each token those after it, and nothing else."""
+        if self.mask is None:
+            return False
+        return torch.equal(self.mask, torch.full_like(self.mask, -torch.inf).triu(1))
+
     def length(self, ends: list[int]) -> int:
         """Return the length to which sentences with these pooled places are cut."""
         return self.context_length if self.mask is None else max(ends) + 1
@@ -135,22 +154,30 @@ class TextTower:
     def _walk(self, sentences: Sentences, prompts: Prompts, batch: int) -> Tensor:
         """Return the last block's output ``(batch, classes, width)`` at the pooled places."""
         x = sentences.embedded.expand(batch, -1, -1, -1).flatten(0, 1)  # (rows, length, width)
-        end = sentences.end.repeat(batch)[:, None]
-        at = torch.arange(len(x), device=x.device)[:, None], end
         if prompts.text is not None:
             x = self._put(x, prompts.text + self.positions_of(sentences), sentences)
-        mask = None if self.mask is None else self.mask[: x.shape[1], : x.shape[1]]
+        rows, length = x.shape[:2]
+        places = sentences.places
+        if batch > 1:
+            before = torch.arange(0, rows * length, len(sentences) * length, device=x.device)
+            places = (before[:, None] + places).flatten()
+
+        def ends(x: Tensor) -> Tensor:
+            return x.flatten(0, 1).index_select(0, places)[:, None]  # (rows, 1, width)
+
+        mask = None if self.mask is None else self.mask[:length, :length]
         for index, module in enumerate(self.modules):
             if 0 < index <= len(prompts.deep_text):
                 x = self._put(x, prompts.deep_text[index - 1], sentences)
             if not self.parts:
                 x = module(x, attn_mask=mask)
             elif index < self.depth - 1:
-                x = self.parts[index](x, mask)
+                x = self.parts[index](x, mask, self.launch_bound and self.is_causal)
             else:
-                seen = None if mask is None else mask[end][:, None]  # (rows, 1, 1, length)
-                x = self.parts[index].pooled(x, at, seen)
-        x = x if self.parts else x[at]
+                # (rows, 1, 1, length)
+                seen = None if mask is None else mask[sentences.end.repeat(batch)][:, None, None]
+                x = self.parts[index].pooled(x, ends, seen)
+        x = x if self.parts else ends(x)
         return x.squeeze(1).unflatten(0, (batch, len(sentences)))
 
     def check(self, sentences: Sentences, prompts: Prompts) -> None:
@@ -188,7 +215,8 @@ class TextTower:
         vectors = vectors.to(x.dtype).expand(batch, classes, n, -1).flatten(0, 1)
         if sentences.shared:
             start = self.tokens.start
-            return torch.cat([x[:, :start], vectors, x[:, start + n :]], dim=1)
+            before, _, after = x.split([start, n, x.shape[1] - start - n], dim=1)
+            return torch.cat([before, vectors, after], dim=1)
         slots = sentences.slots.repeat(batch, 1)[..., None]
         return x.scatter(1, slots.expand(-1, -1, x.shape[2]), vectors)
 

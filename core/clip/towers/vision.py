@@ -12,10 +12,8 @@ from torch import Tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.clip.towers.block import Block, blocks_of
-from softprompt.core.clip.towers.walk import walk
+from softprompt.core.clip.towers.walk import Layer, walk
 from softprompt.core.prompts.base import Prompts
-
-CLASS_TOKEN = (slice(None), slice(0, 1))
 
 
 class VisionTower(ABC):
@@ -24,6 +22,7 @@ class VisionTower(ABC):
     depth: int  # blocks that take prompts; 0: none does
     tokens: int  # of an image in each block, without prompts
     parts: list[Block]  # the blocks that are open_clip's own, taken apart
+    launch_bound = False  # as ``TextTower`` has it
 
     def __init__(self, visual: Any):
         self.visual = visual
@@ -53,6 +52,8 @@ class NativeVisionTower(VisionTower):
         self.blocks: list[Callable[[Tensor], Tensor]] = [*(self.parts or modules)]
         one_token = visual.attn_pool is None and visual.pool_type == "tok"
         self.pooled_block = self.parts[-1] if self.parts and one_token else None
+        self.first_norm: Layer = visual.ln_pre
+        self.last_norm: Layer = visual.ln_post
 
     @property
     def width(self) -> int:
@@ -61,12 +62,13 @@ class NativeVisionTower(VisionTower):
     def __call__(self, images: Tensor, prompts: Prompts) -> Tensor:
         visual = self.visual
         x = visual._embeds(images)  # (batch, 1 + patches, width), ln_pre applied
-        pooled, _ = visual._pool(walk(x, self.blocks, prompts, visual.ln_pre, self._call))
+        x = walk(x, self.blocks, prompts, self.first_norm, self._call)
+        pooled = self.last_norm(x[:, 0]) if self.pooled_block else visual._pool(x)[0]
         return pooled if visual.proj is None else pooled @ visual.proj
 
     def _call(self, block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.pooled_block is not None and block is self.pooled_block:
-            return self.pooled_block.pooled(x, CLASS_TOKEN)
+            return self.pooled_block.pooled(x, _class_token)
         return block(x)
 
 
@@ -125,6 +127,10 @@ class FixedVisionTower(VisionTower):
             f"this backbone's image tower ({kind}) takes no image prompts; use a text-only "
             "learner such as coop, or another backbone"
         )
+
+
+def _class_token(x: Tensor) -> Tensor:
+    return x[:, :1]
 
 
 def _extended(rope: Tensor | None, extra: int) -> Tensor | None:

@@ -11,13 +11,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
+
+import torch
 
 import softprompt
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.files import write_atomically
 from softprompt.core.base.say import complain
 from softprompt.core.studies.benchmark.machine import free_gigabytes, machine
+from softprompt.core.studies.benchmark.operations import (
+    count_step,
+    counted_clip,
+    operations_table,
+    pairs,
+)
 from softprompt.core.studies.benchmark.rows import CURVES, QUICK, ROWS
 from softprompt.core.studies.benchmark.table import curves_table, fit, plot, table
 
@@ -27,8 +36,8 @@ class Settings:
     """What to measure, how, and where the measurements go."""
 
     output_dir: Path  # of benchmark.json, benchmark.md and growth.png
-    rows: str  # quick, full or growth
-    methods: Sequence[str]  # keys of ROWS
+    rows: str  # quick, full, growth or operations
+    methods: Sequence[str]  # keys of ROWS; none: all
     classes: Sequence[int] | None  # instead of those of the rows
     repeats: int  # timed runs of each at most
     seconds: float  # after which no further run of a row begins
@@ -36,6 +45,7 @@ class Settings:
     threads: int
     precision: str  # ours; the reference's is fp32
     no_reference: bool
+    device_path: str  # whose operations are counted, one of PATHS
 
 
 def run_benchmark(settings: Settings) -> str:
@@ -48,17 +58,20 @@ def run_benchmark(settings: Settings) -> str:
     """
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     file = settings.output_dir / "benchmark.json"
-    found: dict = {"rows": {}, "growth": {}}
+    found: dict = {"rows": {}, "growth": {}, "operations": {}}
     how = {key: getattr(settings, key) for key in ("size", "threads", "precision")}
     how["machine"] = machine()
     if file.exists():
         found = read(file, how)
     found |= how
+    place = settings.rows if settings.rows in ("growth", "operations") else "rows"
     for key, measure in measurements(settings):
         complain(key)
-        found["growth" if settings.rows == "growth" else "rows"][key] = measure()
+        found.setdefault(place, {})[key] = measure()
         write_atomically(file, json.dumps(found, indent=1))
     text = table(found)
+    if found.get("operations"):
+        text += "\n" + operations_table(found["operations"])
     if found["growth"]:
         curves = fit(found["growth"])
         text += "\n" + curves_table(curves)
@@ -93,6 +106,9 @@ def read(file: Path, how: dict) -> dict:
 
 def measurements(settings: Settings) -> Iterator[tuple[str, Callable[[], dict]]]:
     """Yield the key of each measurement and a function that makes it."""
+    if settings.rows == "operations":
+        yield from operations(settings)
+        return
     common = {"repeats": settings.repeats, "budget": settings.seconds}
     if settings.rows == "growth":
         for curve, (row, points) in CURVES.items():
@@ -100,10 +116,21 @@ def measurements(settings: Settings) -> Iterator[tuple[str, Callable[[], dict]]]
                 request = {"row": row, "classes": classes, "pairs": pairs, "variants": ["ours"]}
                 yield f"{curve} {x}", partial(measure_apart, "time", settings, request | common)
         return
-    for name in settings.methods:
+    for name in settings.methods or ROWS:
         classes = settings.classes or (QUICK if settings.rows == "quick" else ROWS[name].classes)
         for count in classes:
             yield f"{name} {count}", partial(measure_row, settings, name, count, common)
+
+
+def operations(settings: Settings) -> Iterator[tuple[str, Callable[[], dict]]]:
+    """Yield the same for the operations that a step of each pair of learner and trainer takes."""
+    torch.set_num_threads(settings.threads)
+    clip = counted_clip(settings.size, settings.precision, settings.device_path)
+    for cfg, classes in product(
+        pairs(settings.methods, settings.size, clip), settings.classes or QUICK
+    ):
+        key = f"{cfg.PROMPT.NAME} {cfg.TRAINER.NAME} {classes} {settings.device_path}"
+        yield key, partial(count_step, cfg, clip, classes)
 
 
 def measure_row(settings: Settings, name: str, classes: int, common: dict) -> dict:

@@ -27,9 +27,9 @@ HEADERS = (
 
 
 def table(found: dict) -> str:
-    """Return the table of all rows and a line on the machine."""
+    """Return the table of all rows, if there are any, and a line on the machine."""
     rows = [line(key, row) for key, row in sorted(found["rows"].items(), key=order)]
-    text = tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True) + "\n"
+    text = tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True) + "\n" if rows else ""
     return f"{text}\n{description(found)}\n"
 
 

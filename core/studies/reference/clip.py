@@ -30,6 +30,7 @@ class ReferenceCLIP(FrozenCLIP):
             memory_limit=float("inf"),
             onednn="off",
             device=clip.device,
+            launch_bound=False,
         )
         self.text = text_tower(clip.model, clip.text.tokenizer, ReferenceText)
         if isinstance(self.image, NativeVisionTower):
