@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from predict import main
-from torchvision.transforms.functional import pil_to_tensor
 
 from softprompt.core.base.errors import UserError
 from softprompt.core.config.load import load_config
@@ -186,6 +185,8 @@ def predictor(trained):
 
 
 def test_one_picture_in_any_form(predictor, pictures):
+    from torchvision.transforms.functional import pil_to_tensor
+
     file = "photos/a.png"
     with Image.open(file) as opened:
         image = opened.convert("RGB")
