@@ -8,6 +8,7 @@ from unicodedata import normalize
 from softprompt.core import DATASETS, Dataset, Item, UserError
 from softprompt.core.base.log import logger
 from softprompt.core.data.dataset import SPLITS, Splits
+from softprompt.core.data.layout import below_root
 from softprompt.core.data.pictures import SUFFIXES, is_picture, list_folders, walk
 
 SHARES = {"val": 20, "test": 30}  # percent of each class; the rest is train
@@ -72,13 +73,7 @@ class Folder(Dataset):
     def _existing(self, path: str) -> Path:
         if not path:
             raise UserError("DATASET.FOLDER.PATH is not set; it names the folder of pictures")
-        folder = self.root / Path(path).expanduser()
-        if not folder.is_dir():
-            message = f"DATASET.FOLDER.PATH: no folder {folder.absolute()}"
-            if Path(path).is_dir():
-                message += f"; it is looked for below DATASET.ROOT, so give {Path(path).absolute()}"
-            raise UserError(message)
-        return folder
+        return below_root(self.root, path, "DATASET.FOLDER.PATH", folder=True)
 
     def _classes(self, folder: Path) -> dict[str, list[str]]:
         """Return the pictures of each class, as sorted paths below PATH."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import TRUST, Parser, at_least, command, resume_apart
+from softprompt.core.base.cli import Parser, add_run_flags, command, resume_apart
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.say import say
 
@@ -18,24 +18,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=__doc__,
         epilog=f"example: {EXAMPLE} --output-dir META SEED 2",
     )
-    parser.add_argument("--config-file", default="", help="learner, backbone and META")
-    parser.add_argument("--root", help="META.PAIRS.ROOT, the folder that the source is relative to")
-    parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
-    parser.add_argument("--seed", type=at_least(0), help="SEED")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="RUN",
-        help="continue the run in RUN, or in --output-dir",
+    add_run_flags(
+        parser,
+        "learner, backbone and META",
+        "META.PAIRS.ROOT, the folder that the source is relative to",
     )
-    parser.add_argument(
-        "--print-config",
-        action="store_true",
-        help="print all settings as YAML, and neither train nor write anything",
-    )
-    parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
-    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
     return parser.parse_intermixed_args(resume_apart(arguments))
 
 

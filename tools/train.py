@@ -6,7 +6,14 @@ from pathlib import Path
 
 import _checkout  # noqa: F401
 
-from softprompt.core.base.cli import TRUST, Parser, at_least, command, refuse_together, resume_apart
+from softprompt.core.base.cli import (
+    Parser,
+    add_run_flags,
+    at_least,
+    command,
+    refuse_together,
+    resume_apart,
+)
 from softprompt.core.base.errors import UserError
 from softprompt.core.base.say import say
 
@@ -18,18 +25,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         description=__doc__,
         epilog=f"example: {EXAMPLE} SEED 2",
     )
-    parser.add_argument("--config-file", default="", help="what to run: method and backbone")
-    parser.add_argument("--dataset-config-file", default="", help="the dataset, if not there")
-    parser.add_argument("--root", help="DATASET.ROOT, the folder that holds the datasets")
-    parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
-    parser.add_argument("--seed", type=at_least(0), help="SEED")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="RUN",
-        help="continue the run in RUN, or in --output-dir",
+    add_run_flags(
+        parser,
+        "what to run: method and backbone",
+        "DATASET.ROOT, the folder that holds the datasets",
     )
+    parser.add_argument("--dataset-config-file", default="", help="the dataset, if not there")
     parser.add_argument("--eval-only", action="store_true", help="evaluate, train nothing")
     parser.add_argument("--model-dir", default="", metavar="RUN", help="the run to evaluate")
     parser.add_argument(
@@ -40,13 +41,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="RUN",
         help="TRAIN.INIT_FROM, the run whose prompts this training starts from",
     )
-    parser.add_argument(
-        "--print-config",
-        action="store_true",
-        help="print all settings as YAML, and neither train nor write anything",
-    )
-    parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
-    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
     return parser.parse_intermixed_args(resume_apart(arguments))
 
 

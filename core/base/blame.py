@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from types import FrameType
 
-from softprompt.core.base.errors import PluginError, UserError, reason
+from softprompt.core.base.errors import PluginError, UserError, function_of, reason
 from softprompt.core.base.plugins import ENTRY_POINTS, PREFIX
 from softprompt.core.base.registry import DATASETS, PROMPT_LEARNERS, TRAINERS, is_built_in
 
@@ -38,8 +38,8 @@ def plugin_error(error: BaseException) -> PluginError | None:
     frame = found.tb_frame
     kind, said = type(error).__name__, reason(error)
     return PluginError(
-        f"{_function(frame)} ({frame.f_code.co_filename}, line {found.tb_lineno}) raised "
-        f"{kind}{'' if said == kind else f': {said}'}; SOFTPROMPT_DEBUG=1 shows the traceback"
+        f"{_place(frame)} ({frame.f_code.co_filename}, line {found.tb_lineno}) raised "
+        f"{kind}{'' if said == kind else f': {said}'}"
     )
 
 
@@ -52,9 +52,8 @@ def plugin_packages() -> set[str]:
     return {module.partition(".")[0] for module in modules} - {"__main__"}  # a tool's own frames
 
 
-def _function(frame: FrameType) -> str:
-    """Return what a frame runs, as ``MyTrainer.loss`` if it is a method."""
-    owner, name = frame.f_locals.get("self"), frame.f_code.co_name
-    if name == "<module>":
+def _place(frame: FrameType) -> str:
+    """Return what a frame runs: a function or method, or the module that is imported."""
+    if frame.f_code.co_name == "<module>":
         return str(frame.f_globals.get("__name__", "")).removeprefix(PREFIX)
-    return name if owner is None else f"{type(owner).__name__}.{name}"
+    return function_of(frame)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from softprompt.core.base.blame import blaming_plugins
-from softprompt.core.base.errors import UserError, described, shown
-from softprompt.core.base.files import FULL, write_error
+from softprompt.core.base.errors import InternalError, UserError, described, shown
+from softprompt.core.base.files import FULL, DiskFull, write_error
 from softprompt.core.base.say import complain, print_anything
 from softprompt.core.base.signals import EXIT_CODE, Terminated, ending_in_order
 
@@ -62,25 +62,27 @@ def command(interrupted: str = "interrupted") -> Callable[[Main], Main]:
             except Exception as error:  # one line, whatever a plugin raises
                 if debug:
                     traceback.print_exc()
-                if isinstance(error, UserError):
-                    complain(f"error: {error}")
-                    return error.exit_code
-                if isinstance(error, OSError) and error.errno in FULL:
-                    place = error.filename or "a file"
-                    complain(f"error: {write_error(error, place, 'run the same command again')}")
+                told = _told(error)
+                hint = "; --debug shows the traceback" if told.exit_code == 1 and not debug else ""
+                complain(f"error: {told}{hint}")
+                if isinstance(told, DiskFull):
                     _drop_output()
-                    return 2
-                if isinstance(error, OSError) and error.errno in UNUSABLE:
-                    named = shown(str(error.filename))
-                    complain(f"error: no file can be called {named}: {error.strerror}")
-                    return 2
-                hint = "" if debug else "; --debug shows the traceback"
-                complain(f"error: {described(error)}{hint}")
-                return 1
+                return told.exit_code
 
         return run
 
     return decorate
+
+
+def _told(error: Exception) -> UserError:
+    """Return an error as it is told: with a line that names its place if it is nobody's mistake."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL:
+        return write_error(error, error.filename or "a file", "run the same command again")
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
+        return UserError(f"no file can be called {shown(str(error.filename))}: {error.strerror}")
+    return InternalError(described(error))
 
 
 def _drop_output() -> None:
@@ -116,6 +118,33 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; {self.prog} --help lists what it takes")
+
+
+def add_run_flags(parser: argparse.ArgumentParser, what: str, root: str) -> None:
+    """Add the flags of a tool that makes one run of a configuration.
+
+    Args:
+        what: the help of ``--config-file``.
+        root: the help of ``--root``.
+    """
+    parser.add_argument("--config-file", default="", help=what)
+    parser.add_argument("--root", help=root)
+    parser.add_argument("--output-dir", help="OUTPUT_DIR, where the run is written")
+    parser.add_argument("--seed", type=at_least(0), help="SEED")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="continue the run in RUN, or in --output-dir",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print all settings as YAML, and neither train nor write anything",
+    )
+    parser.add_argument("--trust-plugins", action="store_true", help=TRUST)
+    parser.add_argument("options", nargs="*", metavar="KEY VALUE", help="any configuration key")
 
 
 def at_least(least: int) -> Callable[[str], int]:

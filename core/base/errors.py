@@ -1,6 +1,7 @@
 """The exception for mistakes of the user, and helpers for its message."""
 
 from collections.abc import Iterable
+from types import FrameType
 
 
 class UserError(ValueError):
@@ -11,6 +12,12 @@ class UserError(ValueError):
 
 class PluginError(UserError):
     """An error inside a method of a plugin, which only its author can mend."""
+
+    exit_code = 1
+
+
+class InternalError(UserError):
+    """An error of this package itself."""
 
     exit_code = 1
 
@@ -36,9 +43,13 @@ def described(error: Exception) -> str:
     if not own:
         return said
     frame, line = own[-1]
-    holder, name = frame.f_locals.get("self"), frame.f_code.co_name
-    name = name if holder is None else f"{type(holder).__name__}.{name}"
-    return f"{said} ({frame.f_code.co_filename}, line {line}, in {name})"
+    return f"{said} ({frame.f_code.co_filename}, line {line}, in {function_of(frame)})"
+
+
+def function_of(frame: FrameType) -> str:
+    """Return the name of what a frame runs, as ``MyTrainer.loss`` if it is a method."""
+    owner, name = frame.f_locals.get("self"), frame.f_code.co_name
+    return name if owner is None else f"{type(owner).__name__}.{name}"
 
 
 def shown(value: object) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unicodedata import normalize
 
+from softprompt.core.base.errors import UserError
+
 MOST = 2000  # folders to look into, at most
 SHOWN = 5
 
@@ -99,3 +101,24 @@ def _folder_names(folder: Path) -> list[str]:
 
 def _alike(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold()
+
+
+def below_root(root: str | Path, named: str, key: str, *, folder: bool) -> Path:
+    """Return the file or folder that a setting names, below DATASET.ROOT unless it is absolute.
+
+    Args:
+        root: DATASET.ROOT.
+        named: the value of the setting.
+        key: its name, for the message.
+
+    Raises:
+        UserError: there is none; the message says where it is, if that is the current folder.
+    """
+    exists, what = (Path.is_dir, "folder") if folder else (Path.is_file, "file")
+    place = Path(root).expanduser() / Path(named).expanduser()
+    if not exists(place):
+        message = f"{key}: no {what} {place.absolute()}"
+        if exists(Path(named)):
+            message += f"; it is looked for below DATASET.ROOT, so give {Path(named).absolute()}"
+        raise UserError(message)
+    return place

@@ -7,6 +7,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from softprompt.core.base.errors import UserError
+from softprompt.core.data.layout import below_root
 
 KEY = "DATASET.NAMES_FILE"
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -49,13 +50,7 @@ def find_file(root: str | Path, named: str) -> Path:
     Raises:
         UserError: it does not exist.
     """
-    file = Path(root).expanduser() / Path(named).expanduser()
-    if not file.is_file():
-        message = f"{KEY}: no file {file.absolute()}"
-        if Path(named).is_file():
-            message += f"; it is looked for below DATASET.ROOT, so give {Path(named).absolute()}"
-        raise UserError(message)
-    return file
+    return below_root(root, named, KEY, folder=False)
 
 
 def identifiers(classnames: Iterable[str]) -> list[str]:

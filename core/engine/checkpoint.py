@@ -146,7 +146,8 @@ def finish(folder: Path, keep_every: int = 0) -> None:
     found = complete(folder)
     last = max((each.epoch for each in found if not each.batch), default=None)
     for epoch, batch, place in found:
-        if batch or ((place / RESUME).is_file() and epoch not in (last, *_kept(epoch, keep_every))):
+        stays = epoch == last or _is_kept(epoch, keep_every) or not (place / RESUME).is_file()
+        if batch or not stays:
             shutil.rmtree(place)
     for file in folder.glob(f"epoch-*/{RESUME}"):
         file.unlink()
@@ -227,12 +228,11 @@ def _remove_replaced(folder: Path, done: tuple[int, int], keep_every: int) -> No
     for each in others:
         if each in staying:
             continue
-        if each in whole and _kept(each.epoch, keep_every):
+        if each in whole and _is_kept(each.epoch, keep_every):
             (each.place / RESUME).unlink(missing_ok=True)
         else:
             shutil.rmtree(each.place)
 
 
-def _kept(epoch: int, keep_every: int) -> tuple[int, ...]:
-    """Return the epoch if its prompts are kept."""
-    return (epoch,) if keep_every and epoch % keep_every == 0 else ()
+def _is_kept(epoch: int, keep_every: int) -> bool:
+    return bool(keep_every) and epoch % keep_every == 0

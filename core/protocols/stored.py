@@ -75,16 +75,13 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         UserError: the file is damaged; the message names it and what is wrong.
     """
     file = folder / results.FILE
-    try:
-        found: Any = results.read(folder)
-    except (OSError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read: {type(error).__name__}: {error}") from None
-    if found is None and not file.is_file():
+    found = results.read(folder)
+    if found is None:
         return None
     wrong = _wrong(found)
     if wrong:
         raise UserError(f"{file} is damaged: {wrong}")
-    return {key: field.default for key, field in FIELDS.items()} | dict(found or {})
+    return {key: field.default for key, field in FIELDS.items()} | found
 
 
 def damage_of(folder: Path) -> str:
@@ -99,19 +96,18 @@ def damage_of(folder: Path) -> str:
 def is_meta_training(folder: Path) -> bool:
     """Whether a folder's results are of a meta-training, which scores no class set."""
     try:
-        found: Any = results.read(folder)
-    except (OSError, RecursionError, UserError):
+        found = results.read(folder) or {}
+    except UserError:
         return False
-    return isinstance(found, dict) and "validations" in found and "results" not in found
+    return "validations" in found and "results" not in found
 
 
 def seconds_of(folder: Path) -> float | None:
     """Return the seconds that a run of any kind took, None if it does not say or has not ended."""
     try:
-        found: Any = results.read(folder)
-    except (OSError, RecursionError, UserError):
+        seconds = (results.read(folder) or {}).get("seconds")
+    except UserError:
         return None
-    seconds = found.get("seconds") if isinstance(found, dict) else None
     if isinstance(seconds, dict) and FIELDS["seconds"].holds(seconds):
         return sum(seconds.values())
     return None
@@ -122,20 +118,16 @@ def trained_name(found: dict[str, Any]) -> str:
     return next(name for name in found["results"] if name != ZERO_SHOT)
 
 
-def _wrong(found: Any) -> str:
-    """Return what is wrong with the contents of a results file, "" if nothing is."""
-    if not isinstance(found, dict):
-        return f"it holds {_kind(found)}, not a mapping"
+def _wrong(found: dict[str, Any]) -> str:
+    """Return what is wrong with results whose shape ``results.read`` has checked, "" if nothing."""
     models = found.get("results")
-    if not isinstance(models, dict):
-        return "it has no results" if models is None else f"results is {_kind(models)}"
+    if models is None:
+        return "it has no results"
     trained = [name for name in models if name != ZERO_SHOT]
     if len(trained) != 1:
         named = f" ({', '.join(map(repr, trained[:3]))})" if trained else ""
         return f"results are of {len(trained)} models{named} beside {ZERO_SHOT}, not of one"
     for model, by_set in models.items():
-        if not isinstance(by_set, dict):
-            return f"the results of {model!r} are {_kind(by_set)}"
         for subset, scores in by_set.items():
             wrong = _wrong_score(scores)
             if wrong:
@@ -146,11 +138,9 @@ def _wrong(found: Any) -> str:
     return ""
 
 
-def _wrong_score(scores: Any) -> str:
-    if not isinstance(scores, dict):
-        return _kind(scores)
-    if not _is_number(scores.get("accuracy"), 100):
-        return f"accuracy is {_shown(scores.get('accuracy'))}, not a percentage"
+def _wrong_score(scores: dict[str, Any]) -> str:
+    if not _is_number(scores["accuracy"], 100):
+        return f"accuracy is {_shown(scores['accuracy'])}, not a percentage"
     for half in ("base", "new"):  # of the generalized setting
         if half not in scores:
             continue
@@ -160,11 +150,6 @@ def _wrong_score(scores: Any) -> str:
         if part["accuracy"] is not None and not _is_number(part["accuracy"], 100):
             return f"the accuracy on {half} is {_shown(part['accuracy'])}, not a percentage"
     return ""
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing (null)"}
-    return kinds.get(type(value), "a number")
 
 
 def _shown(value: Any) -> str:

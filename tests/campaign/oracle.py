@@ -1,7 +1,6 @@
 """What may come of any input: sound results, or one line that says what is wrong."""
 
 import json
-import math
 import re
 import unicodedata
 from pathlib import Path
@@ -98,7 +97,3 @@ def is_harmless(text: str) -> bool:
         for letter in text
         if letter not in "\n\t"
     )
-
-
-def finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

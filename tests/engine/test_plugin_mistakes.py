@@ -271,7 +271,7 @@ def test_an_error_in_a_method_is_one_line_with_code_1(right, wrong, says, train,
     assert main([]) == PluginError.exit_code == 1
     said = capsys.readouterr().err
     assert re.search(says, said) and said.count("\n") == 1
-    assert "SOFTPROMPT_DEBUG=1 shows the traceback" in said
+    assert "--debug shows the traceback" in said
 
 
 def test_an_error_of_ours_is_blamed_on_no_plugin(train):
