@@ -12,7 +12,7 @@ from softprompt.core.coop.config import is_of_method, our_dataset, our_keys
 from softprompt.core.coop.defaults import UNSAID, UNSAID_BY
 from softprompt.core.coop.files import classnames_of
 from softprompt.core.coop.outline import other_shape, outline
-from softprompt.core.coop.reading import Stored
+from softprompt.core.coop.pickles import Stored
 from softprompt.core.coop.settings import from_keys, method_named
 from softprompt.core.coop.tensors import fits, methods_of, values_held
 from softprompt.core.data.dataset import read_lines

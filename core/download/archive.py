@@ -122,7 +122,7 @@ def _reading(archive: Path) -> Iterator[None]:
         raise ArchiveError(f"{archive} has a file and a folder named {error.filename}") from None
     except (
         *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, LZMAError),
-        *(EOFError, RuntimeError, NotImplementedError, UnicodeError),
+        *(EOFError, RuntimeError, UnicodeError),  # an unknown compression is a RuntimeError
     ) as error:
         reason = str(error).partition("\n")[0].rstrip(":")  # tarfile appends each attempt
         raise ArchiveError(f"{archive} is damaged, or no archive: {reason}") from None

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from softprompt.core.clip.fast.second_order import Norm, attend_twice, silu, unit
+from softprompt.core.clip.fast.second_order import Norm, silu, unit
+from softprompt.core.clip.fast.second_order_attention import attend_twice
 from softprompt.core.clip.gradients import twice_differentiable
 from softprompt.core.clip.towers.block import attend
 
