@@ -70,9 +70,8 @@ def of_names(classnames: Sequence[str]) -> list[str]:
     """Return the warnings of class names that say less to CLIP than to their author."""
     warnings = []
     codes = names.identifiers(classnames)
-    if codes and 2 * len(codes) >= len(
-        classnames
-    ):  # fewer may be proper names, such as those of aircraft
+    # Fewer may be proper names, such as those of aircraft.
+    if codes and 2 * len(codes) >= len(classnames):
         warnings.append(
             f"{len(codes)} of {len(classnames)} class names look like identifiers, which mean "
             f"nothing to CLIP: {_shown(codes)}; DATASET.NAMES_FILE gives them names"
